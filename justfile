@@ -1,0 +1,27 @@
+# What there is to do. `just --list`.
+
+# Everything that must pass before a change lands.
+ci:
+    .ci/run
+
+# The fast part of it.
+check:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+
+# All tests; `just test quick`, `just test torture`.
+test *arguments:
+    scripts/test {{arguments}}
+
+# A simulated exchange, two sources, lines as they come.
+demo:
+    cargo run -- demo
+
+# Writes the pages and schemas that are generated from the settings.
+docs:
+    cargo run -- adapters --write docs/adapters
+    cargo run -- schema --write docs/schema
+
+# Ours beside Scrapy and aiohttp+selectolax, on one local nginx.
+bench-peers:
+    scripts/bench-peers
