@@ -1,0 +1,98 @@
+//! The command line: what the user typed, before anything is read or opened.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+
+/// Where the service's file is, unless something else is said.
+pub const DEFAULT_CONFIG: &str = "config/tapline.yaml";
+
+/// Collects live data: one YAML file per source in, timestamped JSON lines out, every gap accounted for.
+#[derive(Debug, Parser)]
+#[command(name = "tapline", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The service's file; without one there are defaults for everything
+    #[arg(long, global = true, value_name = "FILE", env = "TAPLINE_CONFIG", default_value = DEFAULT_CONFIG)]
+    pub config: PathBuf,
+    /// The folder of sources, one YAML file each
+    #[arg(long, global = true, value_name = "DIR", env = "TAPLINE_SOURCES", default_value = "sources")]
+    pub sources: PathBuf,
+    /// The folder that records are written to; overrides `data` in the service's file
+    #[arg(long, global = true, value_name = "DIR", env = "TAPLINE_DATA")]
+    pub data: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, global = true, value_name = "FORM", env = "TAPLINE_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// How much is logged: error, warn, info, debug, or a filter such as `tapline=debug`
+    #[arg(long, global = true, value_name = "LEVEL", env = "TAPLINE_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The commands, each in its own file of `commands/`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Try everything on loopback: a simulated exchange, two sources, lines as they come
+    Demo(commands::demo::Demo),
+    /// Run the service
+    Run(commands::run::Run),
+    /// Check every YAML file, and say every error at once
+    Check(commands::check::Check),
+    /// Fetch once and show what each field matched, and the record
+    Try(commands::try_source::Try),
+    /// Follow a stream's lines as they are committed
+    Tail(commands::tail::Tail),
+    /// What was collected and what was not: time, gaps with their causes, ticks, records
+    Coverage(commands::coverage::Coverage),
+    /// What runs, since when, and how it is
+    Status(commands::status::Status),
+    /// Run a fake upstream, for tests and for trying things
+    Simulate(commands::simulate::Simulate),
+    /// Print the JSON Schema of the YAML files
+    Schema(commands::schema::Schema),
+    /// List the kinds of source
+    Adapters(commands::adapters::Adapters),
+}
+
+impl Cli {
+    /// Carries out the command.
+    ///
+    /// # Errors
+    /// Whatever the command could not do, with its chain of causes.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Demo(command) => command.run(&self.global),
+            Command::Run(command) => command.run(&self.global),
+            Command::Check(command) => command.run(&self.global),
+            Command::Try(command) => command.run(&self.global),
+            Command::Tail(command) => command.run(&self.global),
+            Command::Coverage(command) => command.run(&self.global),
+            Command::Status(command) => command.run(&self.global),
+            Command::Simulate(command) => command.run(&self.global),
+            Command::Schema(command) => command.run(&self.global),
+            Command::Adapters(command) => command.run(&self.global),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What an adapter needs from the world: the time, chance, and an HTTP client.
+//!
+//! Only this file touches the wall clock and randomness, so that a test can hold both still. Waiting goes through
+//! `tokio::time`, which tests pause.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use data_encoding::HEXLOWER;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use tokio::sync::Semaphore;
+use url::Url;
+
+/// The most headers that an answer may have, and the most bytes of them over HTTP/2. Over HTTP/1 the bytes are
+/// bounded by hyper's read buffer (400 KiB).
+const ANSWER_HEADERS_MAX: usize = 100;
+const ANSWER_HEADER_BYTES_MAX: u32 = 64 * 1024;
+/// How long a connection is kept without being used: longer than the period of most sources, so that they keep theirs.
+const IDLE_MAX: Duration = Duration::from_secs(90);
+/// Idle connections kept for one host. A source uses one at a time; several sources may ask one host at once.
+const IDLE_PER_HOST_MAX: usize = 8;
+
+/// Tells the time of day.
+pub trait Clock: Send + Sync {
+    /// The time now, in UTC. It may jump: callers that need a steady clock use `tokio::time::Instant`.
+    fn now(&self) -> DateTime<Utc>;
+}
+
+/// The machine's own clock.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+}
+
+/// What adapters are given. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct Context {
+    clock: Arc<dyn Clock>,
+    clients: Arc<Mutex<HashMap<HttpOptions, reqwest::Client>>>,
+    /// One permit for each core: more parsers at once would only take turns.
+    computing: Arc<Semaphore>,
+}
+
+/// What distinguishes one HTTP client from another. Sources with the same options share one client, and with it
+/// one kept-alive connection per host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HttpOptions {
+    /// How long a connection may take to be made, TLS included.
+    pub connect_timeout: Duration,
+}
+
+impl Context {
+    /// A context with the given clock and no connections yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self { clock, clients: Arc::default(), computing: Arc::new(Semaphore::new(cores)) }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// The clock itself.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    /// A word that nobody can guess and that never comes twice: 32 hexadecimal digits from the system's own chance.
+    pub fn random_token(&self) -> String {
+        let mut bytes = [0; 16];
+        SysRng.try_fill_bytes(&mut bytes).expect("invariant: the system gives random bytes once it has started");
+        HEXLOWER.encode(&bytes)
+    }
+
+    /// The shared HTTP client for these options.
+    ///
+    /// It follows no redirects and decodes no bodies: an adapter checks each hop, and counts bytes as it decodes.
+    ///
+    /// # Errors
+    /// When the machine has no usable certificate store.
+    pub fn http(&self, options: HttpOptions) -> anyhow::Result<reqwest::Client> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&options) {
+            return Ok(client.clone());
+        }
+        install_crypto();
+        let client = reqwest::Client::builder()
+            .connect_timeout(options.connect_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .pool_idle_timeout(IDLE_MAX)
+            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+            .http1_max_headers(ANSWER_HEADERS_MAX)
+            .http2_max_header_list_size(ANSWER_HEADER_BYTES_MAX)
+            .build()
+            .context("cannot set up the HTTP client; is there a certificate store (package ca-certificates)?")?;
+        clients.insert(options, client.clone());
+        Ok(client)
+    }
+
+    /// Runs `work` aside, on a thread that may be busy for long: as many at once as there are cores.
+    ///
+    /// Work that has begun runs to its end even when the returned future is dropped, and keeps its place until then.
+    ///
+    /// # Errors
+    /// When `work` panicked.
+    pub async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+        let permit = Arc::clone(&self.computing).acquire_owned().await?;
+        let task = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        });
+        task.await.context("the work on what was fetched broke off")
+    }
+}
+
+/// Makes ring the program's cryptography. Without a choice rustls panics at the first client.
+fn install_crypto() {
+    // An error says that a choice was made before, by an earlier call.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+/// A URL as it may be shown: without user and password, and with the values of its query masked, because keys and
+/// tokens are found there.
+///
+/// ```
+/// let url = "https://me:secret@example.com/quote?symbol=ABC&key=secret#top".parse().unwrap();
+/// assert_eq!(tapline::context::shown_url(&url), "https://example.com/quote?symbol=***&key=***");
+/// ```
+pub fn shown_url(url: &Url) -> String {
+    let mut shown = format!("{}{}", url.origin().ascii_serialization(), url.path());
+    for (index, (key, _)) in url.query_pairs().enumerate() {
+        shown.push(if index == 0 { '?' } else { '&' });
+        shown.extend(url::form_urlencoded::byte_serialize(key.as_bytes()));
+        shown.push_str("=***");
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test]
+    async fn work_aside_is_bounded_and_a_panic_is_an_error() {
+        let context = Context::new(Arc::new(SystemClock));
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let work = || {
+            let (running, most, context) = (Arc::clone(&running), Arc::clone(&most), context.clone());
+            let busy = move || {
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                (0..100).for_each(|_| thread::yield_now());
+                running.fetch_sub(1, Ordering::SeqCst);
+            };
+            async move { context.compute(busy).await }
+        };
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            tasks.spawn(work());
+        }
+        for result in tasks.join_all().await {
+            result.unwrap();
+        }
+        assert!(most.load(Ordering::SeqCst) <= thread::available_parallelism().unwrap().get());
+        assert!(context.compute(|| panic!("on purpose")).await.is_err());
+        assert_eq!(context.compute(|| 7).await.unwrap(), 7, "a panic gives its place back");
+    }
+
+    #[test]
+    fn equal_options_share_a_client() {
+        let context = Context::new(Arc::new(SystemClock));
+        let options = HttpOptions { connect_timeout: Duration::from_secs(1) };
+        context.http(options).unwrap();
+        context.clone().http(options).unwrap();
+        context.http(HttpOptions { connect_timeout: Duration::from_secs(2) }).unwrap();
+        assert_eq!(context.clients.lock().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn shown_urls_keep_no_secret() {
+        for (url, expected) in [
+            ("https://me:pw@example.com:8443/a?b=c&d#e", "https://example.com:8443/a?b=***&d=***"),
+            ("http://[::1]/\u{202e}", "http://[::1]/%E2%80%AE"),
+            ("http://a/?k\u{9b}=v", "http://a/?k%C2%9B=***"),
+        ] {
+            assert_eq!(shown_url(&url.parse().unwrap()), expected);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What an adapter extracts: items, and rejects, which are items that could not become records.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::source::Outcome;
+
+/// The most raw text that a reject keeps, in bytes. Enough to see what the page said; a whole body would let
+/// one broken page fill the disk.
+pub const REJECT_RAW_BYTES_MAX: usize = 4 * 1024;
+
+/// One thing that an adapter extracted.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Upstream's own identity with its letter, such as `x_1789…`. `None` where upstream has none: the driver then
+    /// makes an id of source, scheduled time and ordinal.
+    pub id: Option<String>,
+    /// The record's `type`.
+    pub kind: Cow<'static, str>,
+    /// When upstream says that it happened.
+    pub published_at: Option<DateTime<Utc>>,
+    /// What it is about; for upstream JSON its own text, token for token.
+    pub data: Box<RawValue>,
+}
+
+/// An item that could not become a record, kept with its reason.
+#[derive(Debug, Clone, Serialize)]
+pub struct Reject {
+    /// Which outcome the tick gets from it: [`Outcome::Missing`] or [`Outcome::Invalid`].
+    pub outcome: Outcome,
+    /// Which field, as its path in the source's YAML (`fields.price`), where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What is wrong, in words, without secrets.
+    pub reason: String,
+    /// The text as it came, cut to [`REJECT_RAW_BYTES_MAX`].
+    pub raw: String,
+}
+
+impl Reject {
+    /// Makes a reject whose raw text is cut at a character, never in one.
+    pub fn new(outcome: Outcome, field: Option<String>, reason: impl Into<String>, raw: &str) -> Self {
+        Self { outcome, field, reason: reason.into(), raw: cut_raw(raw).to_owned() }
+    }
+}
+
+/// How one field of an item came about: what `tapline try` shows.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    /// Which record it belongs to, counted from 1, where one answer brings many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<usize>,
+    /// Which field, as its path in the source's YAML (`fields.price`).
+    pub field: String,
+    /// Where the adapter looked, in the words of the YAML, such as a selector.
+    pub rule: String,
+    /// How many places matched.
+    pub matched: usize,
+    /// The text that was found, before it got a type; cut to [`REJECT_RAW_BYTES_MAX`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
+    /// The typed value as JSON; `None` when there is none, and then `reason` says why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Box<RawValue>>,
+    /// Why there is no value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Upstream's JSON as it came, for [`Item::data`].
+///
+/// # Errors
+/// In words, when it is not JSON, or has half of a surrogate pair in it: `\ud83d` alone is no character, and most
+/// readers and stores refuse the whole record for it.
+pub fn raw_json(text: &str) -> Result<Box<RawValue>, String> {
+    if let Some(at) = lone_surrogate(text) {
+        return Err(format!("there is half of a surrogate pair at byte {at}, which is no character"));
+    }
+    RawValue::from_string(text.to_owned()).map_err(|error| format!("this is not JSON: {error}"))
+}
+
+/// Where an escape stands that is half of a surrogate pair.
+fn lone_surrogate(json: &str) -> Option<usize> {
+    let bytes = json.as_bytes();
+    let mut from = 0;
+    while let Some(at) = memchr::memmem::find(&bytes[from..], b"\\u").map(|at| from + at) {
+        let is_escaped = bytes[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
+        from = at + 2;
+        match (is_escaped, escape(bytes, at)) {
+            (false, Some(0xd800..0xdc00)) => match escape(bytes, at + 6) {
+                Some(0xdc00..0xe000) => from = at + 12,
+                _ => return Some(at),
+            },
+            (false, Some(0xdc00..0xe000)) => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The number of the escape `\uXXXX` that begins at `at`.
+fn escape(bytes: &[u8], at: usize) -> Option<u32> {
+    let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// Cuts text to at most [`REJECT_RAW_BYTES_MAX`] bytes, at a character.
+pub fn cut_raw(text: &str) -> &str {
+    &text[..text.floor_char_boundary(REJECT_RAW_BYTES_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_pair_is_found_and_nothing_else() {
+        for (json, expected) in [
+            (r#"{"a":"plain é \u00e9 \ud83d\udc08"}"#, None),
+            (r#"{"a":"\ud83d"}"#, Some(6)),
+            (r#"{"a":"\ud83d\ud83d\udc08"}"#, Some(6)),
+            (r#"{"a":"\uDC08"}"#, Some(6)),
+            (r#"{"a":"\\ud83d"}"#, None),
+            (r#"{"a":"\\\ud83d"}"#, Some(8)),
+            (r#"{"a":"\ud83d\n"}"#, Some(6)),
+        ] {
+            assert_eq!(lone_surrogate(json), expected, "{json}");
+            assert_eq!(raw_json(json).is_ok(), expected.is_none(), "{json}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! tapline collects live data: one YAML file per source in, timestamped JSON lines out, every gap accounted for.
+//!
+//! The way of a record: `sources/*.yaml` → [`config`] → [`adapters`] → [`pipeline`] (driver, normalise, writer) →
+//! segments on disk → [`sinks`] and everything else that reads committed lines. Files at the root of `src/` are the
+//! vocabulary; folders are the parts. ARCHITECTURE.md is the map.
+
+#![forbid(unsafe_code)]
+
+pub mod adapters;
+pub mod auth;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod context;
+pub mod cursor;
+pub mod fs;
+pub mod item;
+pub mod normalise;
+pub mod pipeline;
+pub mod record;
+pub mod simulator;
+pub mod sink;
+pub mod sinks;
+pub mod source;
+pub mod template;
+pub mod units;

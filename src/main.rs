@@ -1,0 +1,20 @@
+//! The program: reads the command line, sets up logging, and maps the outcome to an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tapline::cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.run() {
+        Ok(code) => code,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the program's last word, whatever the log level")]
+            {
+                eprintln!("tapline: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The contract between an adapter and the driver.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::context::Context;
+use crate::cursor::Cursor;
+use crate::item::{Finding, Item, Reject};
+
+/// A place that records come from.
+///
+/// An adapter only speaks its protocol. Waiting, retrying, stopping, counting and saving cursors belong to the
+/// driver: an adapter has no retry loop, no sleep, no metric and no shutdown branch.
+#[async_trait]
+pub trait Source: Send {
+    /// Opens the connection, continuing after `cursor` if upstream can.
+    ///
+    /// Called before the first [`next`](Self::next), and again, after a back-off, when a call returned
+    /// [`SourceError::Lost`]. A polled adapter that keeps no connection only takes up its cursor here.
+    ///
+    /// # Errors
+    /// Each variant of [`SourceError`] is an instruction to the driver.
+    async fn connect(&mut self, cursor: Option<&Cursor>) -> Result<(), SourceError>;
+
+    /// Returns the next batch: for a polled source what one tick brought, for a stream what has arrived.
+    ///
+    /// Cancel-safe: when the future is dropped, nothing is lost that a later call would not bring.
+    ///
+    /// # Errors
+    /// Each variant of [`SourceError`] is an instruction to the driver.
+    async fn next(&mut self) -> Result<Batch, SourceError>;
+
+    /// Does what [`next`](Self::next) does, and tells how each field came about, for `tapline try`.
+    ///
+    /// An adapter that hands on what upstream sends has nothing to explain and keeps this.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    async fn explain(&mut self) -> Result<(Batch, Vec<Finding>), SourceError> {
+        Ok((self.next().await?, Vec::new()))
+    }
+
+    /// What there is to say about the source itself since the last call: rules changed, a part of a gap filled.
+    ///
+    /// The driver asks after every [`connect`](Self::connect), also one that failed, and after every
+    /// [`next`](Self::next) that brought a batch, and writes the notes to the ledger in the same commit.
+    fn notes(&mut self) -> Vec<Note> {
+        Vec::new()
+    }
+}
+
+/// Something about the source itself that belongs in the ledger.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Note {
+    /// The entry's `type`, such as `filled`.
+    pub kind: &'static str,
+    /// The entry's `data`, an object.
+    pub data: serde_json::Value,
+    /// For something wrong with a value of the YAML file: its path. The driver adds file, line and column, and warns.
+    pub path: Option<Vec<String>>,
+}
+
+impl Note {
+    /// An entry.
+    pub fn new(kind: &'static str, data: serde_json::Value) -> Self {
+        Self { kind, data, path: None }
+    }
+
+    /// Upstream has sent again everything from `from` until `to`, the bounds of what was asked for. Where that covers a
+    /// gap, the gap is filled. `by` is how, in one word: `backfill`, `recovery`, `search`.
+    pub fn filled(from: DateTime<Utc>, to: DateTime<Utc>, by: &str) -> Self {
+        let [from, to] = [from, to].map(|at| crate::record::time_text(&at));
+        Self::new("filled", serde_json::json!({ "from": from, "to": to, "by": by }))
+    }
+
+    /// Upstream does not take a value of the YAML file.
+    pub fn problem(problem: Problem) -> Self {
+        Self { kind: "problem", data: serde_json::json!({ "why": problem.message }), path: Some(problem.path) }
+    }
+}
+
+/// How many records a source may bring. Where upstream bills them, that is what they may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Budget {
+    /// In one day of UTC.
+    pub per_day: Option<u64>,
+    /// In one month of UTC.
+    pub per_month: Option<u64>,
+}
+
+/// What one call of [`Source::next`] brought.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// What was extracted, in upstream's order.
+    pub items: Vec<Item>,
+    /// What could not be extracted. Parsing never fails a batch.
+    pub rejects: Vec<Reject>,
+    /// The position after these items; saved once they are durable. `None` leaves the last one.
+    pub cursor: Option<Cursor>,
+    /// How long upstream wants to be left alone before the next call; zero for a live stream. A schedule waits
+    /// for its own next tick, or for this where it is longer.
+    pub wait: Duration,
+    /// What became of the tick, when items and rejects do not tell: [`Outcome::NotModified`],
+    /// [`Outcome::Unchanged`]. `None` lets the driver derive it.
+    pub outcome: Option<Outcome>,
+}
+
+impl Batch {
+    /// What became of the tick that brought this batch.
+    ///
+    /// The worst of what happened, so that a page with one missing field is never counted as ok.
+    pub fn outcome(&self) -> Outcome {
+        if let Some(outcome) = self.outcome {
+            return outcome;
+        }
+        let is = |outcome| self.rejects.iter().any(|reject| reject.outcome == outcome);
+        if is(Outcome::Missing) {
+            Outcome::Missing
+        } else if is(Outcome::Invalid) {
+            Outcome::Invalid
+        } else {
+            Outcome::Ok
+        }
+    }
+}
+
+/// What became of one tick of a polled source. Every tick has exactly one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every field was there and became a record.
+    Ok,
+    /// The page was fetched and says what it said before.
+    Unchanged,
+    /// Upstream answered that nothing changed (HTTP 304).
+    NotModified,
+    /// A field is not where it was.
+    Missing,
+    /// A field is there, but is not what was declared.
+    Invalid,
+    /// Upstream refuses this client: a block page, a limit, a login.
+    Blocked,
+    /// The fetch failed: network, status, time-out, size.
+    Error,
+    /// The tick came while the last fetch still ran, or while upstream had asked to be left alone.
+    Skipped,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of this type.
+    pub const ALL: [Self; 8] = [
+        Self::Ok,
+        Self::Unchanged,
+        Self::NotModified,
+        Self::Missing,
+        Self::Invalid,
+        Self::Blocked,
+        Self::Error,
+        Self::Skipped,
+    ];
+
+    /// The word for it in YAML, ledger and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Unchanged => "unchanged",
+            Self::NotModified => "not_modified",
+            Self::Missing => "missing",
+            Self::Invalid => "invalid",
+            Self::Blocked => "blocked",
+            Self::Error => "error",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    /// Whether the ledger sums it up per minute; every other outcome is recorded for itself.
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Ok | Self::Unchanged | Self::NotModified)
+    }
+}
+
+/// Why a call failed, named by what the driver does about it. Every variant keeps its cause.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The connection broke, or could not be made. A polled source tries again at its next tick; a stream reconnects,
+    /// soon.
+    #[error("connection lost")]
+    Lost(#[source] anyhow::Error),
+    /// Not a byte has come for so long that the connection is dead. What is missing begins where it was last heard.
+    #[error("not a byte for {}", humantime::format_duration(*quiet))]
+    Silent {
+        /// How long, until now.
+        quiet: Duration,
+    },
+    /// Upstream answers, but with an error that may pass. A stream reconnects, each time later.
+    #[error("upstream fails")]
+    Failing(#[source] anyhow::Error),
+    /// Upstream counts this client's requests, and does not say when it may come again: a stream waits for minutes.
+    #[error("upstream is asked too often")]
+    Limited(#[source] anyhow::Error),
+    /// Upstream asked to be left alone for a while.
+    #[error("told to wait {}", humantime::format_duration(*wait))]
+    Throttled {
+        /// How long, from now.
+        wait: Duration,
+        /// What it answered.
+        #[source]
+        cause: anyhow::Error,
+    },
+    /// Upstream refuses this client (a block page, a login): tried again at the next tick, and named as blocked.
+    #[error("blocked")]
+    Blocked(#[source] anyhow::Error),
+    /// Asking again cannot help: this source stops until its file is edited.
+    #[error("refused")]
+    Refused(#[source] anyhow::Error),
+    /// There is nothing more to come: the source is finished.
+    #[error("end of input")]
+    Ended,
+}
+
+/// An adapter's settings: the keys of a source's YAML that are not common to all sources.
+pub trait Settings: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'static {
+    /// The `kind:` that users write.
+    const KIND: &'static str;
+    /// One sentence for lists of adapters.
+    const ABOUT: &'static str;
+    /// A complete source file. A test parses it, and the docs print it.
+    const EXAMPLE: &'static str;
+    /// Whether the source asks at set times. A polled source needs `every` or `cron`; a stream takes neither.
+    const POLLED: bool;
+    /// Whether upstream may send again what it sent before, and its ids tell. The driver then drops what stands in the
+    /// stream already, over restarts too.
+    const REPLAYS: bool = false;
+
+    /// What is wrong that the types alone cannot say, such as a selector that does not compile.
+    fn problems(&self) -> Vec<Problem>;
+
+    /// How many records it may bring. No limit, by default.
+    fn budget(&self) -> Budget {
+        Budget::default()
+    }
+
+    /// Makes the source. No network yet: that begins with [`Source::connect`].
+    ///
+    /// # Errors
+    /// When something outside the file is missing. What is wrong with the file itself belongs to
+    /// [`problems`](Self::problems), where it gets a line and a column.
+    fn open(self, context: &Context) -> anyhow::Result<Box<dyn Source>>;
+}
+
+/// Reads an adapter's part of a source file, or says everything that is wrong with it.
+pub type ParseSettings = fn(serde_json::Value) -> Result<Box<dyn Opener>, Vec<Problem>>;
+
+/// An adapter, with the type of its settings erased: one line of the list in `adapters/mod.rs`.
+pub struct Adapter {
+    /// See [`Settings::KIND`].
+    pub kind: &'static str,
+    /// See [`Settings::ABOUT`].
+    pub about: &'static str,
+    /// See [`Settings::EXAMPLE`].
+    pub example: &'static str,
+    /// See [`Settings::POLLED`].
+    pub polled: bool,
+    /// The JSON Schema of the settings, for `tapline schema`, the docs and the check of keys.
+    pub schema: fn() -> schemars::Schema,
+    /// Reads the adapter's part of a source file.
+    pub parse: ParseSettings,
+}
+
+impl Adapter {
+    /// The line of the list for one type of settings.
+    pub const fn of<S: Settings>() -> Self {
+        Self {
+            kind: S::KIND,
+            about: S::ABOUT,
+            example: S::EXAMPLE,
+            polled: S::POLLED,
+            schema: || schemars::schema_for!(S),
+            parse: parse_settings::<S>,
+        }
+    }
+}
+
+fn parse_settings<S: Settings>(value: serde_json::Value) -> Result<Box<dyn Opener>, Vec<Problem>> {
+    let settings: S = serde_path_to_error::deserialize(value).map_err(|error| vec![Problem::from(error)])?;
+    let problems = settings.problems();
+    if problems.is_empty() { Ok(Box::new(settings)) } else { Err(problems) }
+}
+
+/// Settings whose type has been erased, ready to make their source any number of times.
+pub trait Opener: Send + Sync {
+    /// See [`Settings::open`].
+    ///
+    /// # Errors
+    /// See [`Settings::open`].
+    fn open(&self, context: &Context) -> anyhow::Result<Box<dyn Source>>;
+
+    /// See [`Settings::REPLAYS`].
+    fn replays(&self) -> bool {
+        false
+    }
+
+    /// See [`Settings::budget`].
+    fn budget(&self) -> Budget {
+        Budget::default()
+    }
+}
+
+impl<S: Settings> Opener for S {
+    fn replays(&self) -> bool {
+        S::REPLAYS
+    }
+
+    fn budget(&self) -> Budget {
+        Settings::budget(self)
+    }
+
+    fn open(&self, context: &Context) -> anyhow::Result<Box<dyn Source>> {
+        Settings::open(self.clone(), context)
+    }
+}
+
+/// Something wrong with a value of a YAML file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The value's place: `["fields", "price", "css"]`. An index of a list is its number as text.
+    pub path: Vec<String>,
+    /// What is wrong, what is allowed, what to do. Lowercase, no final stop.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem of the value at `path`.
+    pub fn new<S: Into<String>>(path: impl IntoIterator<Item = S>, message: impl Into<String>) -> Self {
+        Self { path: path.into_iter().map(Into::into).collect(), message: message.into() }
+    }
+}
+
+impl From<serde_path_to_error::Error<serde_json::Error>> for Problem {
+    fn from(error: serde_path_to_error::Error<serde_json::Error>) -> Self {
+        use serde_path_to_error::Segment;
+        let path = error.path().iter().filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(index.to_string()),
+            Segment::Map { key } => Some(key.clone()),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        });
+        Self::new(path.collect::<Vec<_>>(), error.inner().to_string())
+    }
+}
