@@ -1,0 +1,129 @@
+//! The folder of sources, looked at again and again.
+//!
+//! It is polled, because file events do not cross every container's bind mount. A look costs one `stat` per file; only
+//! what has changed is read. A file that is broken leaves its last good version in force, and is said once per change.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::SourceConfig;
+
+/// Reads one source file, or says everything that is wrong with it, one line each.
+pub type Load = Box<dyn Fn(&Path) -> Result<SourceConfig, Vec<String>> + Send>;
+
+/// What tells that a file was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    len: u64,
+    modified: (i64, i64),
+}
+
+struct Seen {
+    stamp: Stamp,
+    good: Option<Arc<SourceConfig>>,
+}
+
+/// The folder as it was last seen.
+pub struct Folder {
+    dir: PathBuf,
+    /// The names of the sources that are wanted; all, when it is empty.
+    only: Vec<String>,
+    load: Load,
+    seen: BTreeMap<PathBuf, Seen>,
+    /// Why the folder could not be read the last time, so that it is said once.
+    unreadable: Option<String>,
+}
+
+/// What a look brought, when anything had changed.
+pub struct Look {
+    /// Every source that is to run now.
+    pub wanted: Vec<Arc<SourceConfig>>,
+    /// What is wrong with files that have changed.
+    pub wrong: Vec<String>,
+}
+
+impl Folder {
+    /// The folder `dir`, not yet looked at. Only the sources named in `only` are taken, unless that is empty.
+    pub fn new(dir: &Path, only: Vec<String>, load: Load) -> Self {
+        Self { dir: dir.to_owned(), only, load, seen: BTreeMap::new(), unreadable: None }
+    }
+
+    /// Looks at the folder. `None` when nothing has changed. Blocks for as long as the file system does.
+    pub fn look(&mut self) -> Option<Look> {
+        let stamps = match self.stamps() {
+            Ok(stamps) => stamps,
+            Err(error) => return self.say_unreadable(&error),
+        };
+        let mut wrong = Vec::new();
+        let before = self.seen.len();
+        self.seen.retain(|path, _| stamps.contains_key(path));
+        let mut changed = self.unreadable.take().is_some() || self.seen.len() != before;
+        for (path, stamp) in stamps {
+            if self.seen.get(&path).is_some_and(|seen| seen.stamp == stamp) {
+                continue;
+            }
+            changed = true;
+            let last_good = self.seen.remove(&path).and_then(|seen| seen.good);
+            let good = match (self.load)(&path) {
+                Ok(config) => Some(Arc::new(config)),
+                Err(said) => {
+                    wrong.extend(said);
+                    last_good
+                }
+            };
+            self.seen.insert(path, Seen { stamp, good });
+        }
+        changed.then(|| Look { wanted: self.wanted(&mut wrong), wrong })
+    }
+
+    /// The good versions, one for each name.
+    fn wanted(&self, wrong: &mut Vec<String>) -> Vec<Arc<SourceConfig>> {
+        let mut by_name: BTreeMap<&str, &Arc<SourceConfig>> = BTreeMap::new();
+        for config in self.seen.values().filter_map(|seen| seen.good.as_ref()).filter(|config| config.enabled) {
+            let first = *by_name.entry(&config.name).or_insert(config);
+            if !Arc::ptr_eq(first, config) {
+                wrong.push(format!(
+                    "{}: a source of this name is already in {}; rename one of them",
+                    config.path.display(),
+                    first.path.display()
+                ));
+            }
+        }
+        by_name.into_values().cloned().collect()
+    }
+
+    fn say_unreadable(&mut self, error: &io::Error) -> Option<Look> {
+        let why =
+            format!("{}: cannot read the folder of sources: {error}; the sources that run go on", self.dir.display());
+        if self.unreadable.as_ref() == Some(&why) {
+            return None;
+        }
+        self.unreadable = Some(why.clone());
+        let mut wrong = vec![why];
+        Some(Look { wanted: self.wanted(&mut wrong), wrong })
+    }
+
+    fn stamps(&self) -> io::Result<BTreeMap<PathBuf, Stamp>> {
+        let mut stamps = BTreeMap::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if !crate::config::is_source_file(&path) || !self.is_wanted(&path) {
+                continue;
+            }
+            // One that vanished between the two calls is one that is not there.
+            let Ok(found) = std::fs::metadata(&path) else { continue };
+            let stamp = Stamp { inode: found.ino(), len: found.len(), modified: (found.mtime(), found.mtime_nsec()) };
+            stamps.insert(path, stamp);
+        }
+        Ok(stamps)
+    }
+
+    fn is_wanted(&self, path: &Path) -> bool {
+        let name = path.file_stem().and_then(|name| name.to_str());
+        self.only.is_empty() || self.only.iter().any(|only| Some(only.as_str()) == name)
+    }
+}

@@ -1,0 +1,5 @@
+//! Where records are written as they happen: segments, text renderings, standard output.
+
+pub mod segments;
+pub mod stdout;
+pub mod text;
