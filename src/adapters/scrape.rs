@@ -1,0 +1,324 @@
+//! Pages fetched at set times: one GET, CSS selectors, typed fields.
+//!
+//! The cursor is upstream's validator (`ETag`, `Last-Modified`) of the last page that was wholly understood. Being in
+//! the cursor it is saved with the records of its page, and never before: otherwise a crash between the two would be
+//! answered "not modified" and the records be lost. A page with rejects leaves no validator, or a broken page would
+//! be confirmed for ever.
+
+mod charset;
+mod convert;
+mod decode;
+mod extract;
+mod fetch;
+mod forms;
+mod gate;
+mod moment;
+mod number;
+mod page;
+mod plan;
+mod refusal;
+mod select;
+mod settings;
+mod text;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use async_trait::async_trait;
+use encoding_rs::Encoding;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+pub use self::extract::{Extraction, extract};
+use self::fetch::{Answer, Body, Request, Validator};
+pub use self::plan::Plan;
+pub use self::settings::{
+    Bound, Field, FieldType, Fields, Format, HtmlPart, Locale, NumberFormat, NumberGrouping, OnMissing, Timeout, Words,
+};
+use crate::auth::Auth;
+use crate::context::{Context, HttpOptions};
+use crate::cursor::Cursor;
+use crate::item::Finding;
+use crate::source::{Batch, Outcome, Problem, Settings, Source, SourceError};
+use crate::units::Size;
+
+/// What tapline calls itself.
+const USER_AGENT: &str = concat!("tapline/", env!("CARGO_PKG_VERSION"));
+/// A second complete source file, for pages that hold many records.
+pub const STOCKS_EXAMPLE: &str = include_str!("scrape/example_stocks.yaml");
+/// Headers that belong to the connection or to tapline itself.
+const HEADERS_RESERVED: [&str; 12] = [
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "if-modified-since",
+    "if-none-match",
+    "proxy-authorization",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
+
+/// Fetches a page at set times and extracts fields by CSS selectors.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scrape {
+    /// The page's address, http or https.
+    pub url: String,
+    /// Headers sent with the request, by name. Those that could be keys are not sent to another site on a redirect.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Proves who asks, such as `{ oauth1: { consumer_key, consumer_secret, token, token_secret } }`: every request is
+    /// signed anew. On a redirect to another site nothing of it is sent.
+    #[serde(default)]
+    pub auth: Option<Auth>,
+    /// What the source calls itself; `tapline/` and the version by default. A site's owner should be able to see who
+    /// asks: add an address where you can be reached.
+    #[serde(default)]
+    pub user_agent: Option<String>,
+    /// How long a fetch may take: `30s` in all, or `{ connect: 10s, total: 30s }`, which is the default.
+    #[serde(default)]
+    pub timeout: Timeout,
+    /// The most bytes of a page, before and after decoding.
+    #[serde(default = "default_max_body")]
+    pub max_body: Size,
+    /// How many redirects are followed. A redirect from https to http never is.
+    #[serde(default = "default_redirects")]
+    #[schemars(range(max = 20))]
+    pub redirects: u8,
+    /// The page's encoding, such as `windows-1251`, where the page itself says a wrong one.
+    #[serde(default)]
+    pub encoding: Option<String>,
+    /// What one record is, where a page holds many: a CSS selector of its rows. Fields are then looked for within
+    /// each row. Without it the whole page is one record.
+    #[serde(default)]
+    pub records: Option<String>,
+    /// What is taken, by name: `price: "span.price"`, or a map. The names are the keys of `data`.
+    pub fields: Fields,
+    /// The records' `type`; `page` by default, or `row` where there are `records`.
+    #[serde(default, rename = "type")]
+    pub record_type: Option<String>,
+    /// The field, of type datetime, that says when it happened; it becomes the records' `published_at`.
+    #[serde(default)]
+    pub published_at: Option<String>,
+}
+
+fn default_max_body() -> Size {
+    Size(8 << 20)
+}
+
+fn default_redirects() -> u8 {
+    5
+}
+
+impl Settings for Scrape {
+    const KIND: &'static str = "scrape";
+    const ABOUT: &'static str = "a web page, fetched at set times; fields by CSS selectors";
+    const EXAMPLE: &'static str = include_str!("scrape/example.yaml");
+    const POLLED: bool = true;
+
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.request().err().unwrap_or_default();
+        problems.extend(Plan::compile(self).err().unwrap_or_default());
+        problems
+    }
+
+    fn open(self, context: &Context) -> anyhow::Result<Box<dyn Source>> {
+        let all = |problems: Vec<Problem>| {
+            let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+            anyhow!(messages.join("; "))
+        };
+        let json = serde_json::to_vec(&self)?;
+        Ok(Box::new(Pages {
+            request: self.request().map_err(all)?,
+            plan: Arc::new(Plan::compile(&self).map_err(all)?),
+            encoding: self.encoding.as_deref().and_then(|label| Encoding::for_label(label.as_bytes())),
+            client: context.http(HttpOptions { connect_timeout: self.timeout.connect.0 })?,
+            context: context.clone(),
+            settings: blake3::hash(&json).to_hex()[..16].to_owned(),
+            validator: None,
+        }))
+    }
+}
+
+impl Scrape {
+    /// The part of the settings that is about fetching, checked.
+    fn request(&self) -> Result<Request, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let url = page_url(&self.url).map_err(|message| problems.push(Problem::new(["url"], message))).ok();
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            match header(name, value) {
+                Ok((name, value)) => drop(headers.insert(name, value)),
+                Err(message) => problems.push(Problem::new(["headers", name], message)),
+            }
+        }
+        problems.extend(self.auth_problems());
+        let user_agent = HeaderValue::from_str(self.user_agent.as_deref().unwrap_or(USER_AGENT));
+        if user_agent.is_err() {
+            problems.push(Problem::new(["user_agent"], "a user agent is one line of plain text"));
+        }
+        if self.timeout.connect.0.is_zero() || self.timeout.total.0.is_zero() {
+            problems.push(Problem::new(["timeout"], "a time-out of nothing would let no page come"));
+        }
+        if self.max_body.0 == 0 {
+            problems.push(Problem::new(["max_body"], "a limit of nothing would let no page come"));
+        }
+        if let Some(label) = &self.encoding
+            && Encoding::for_label(label.as_bytes()).is_none()
+        {
+            let message = format!(
+                "`{}` is no encoding of the web; write one such as utf-8 or windows-1251",
+                label.escape_debug()
+            );
+            problems.push(Problem::new(["encoding"], message));
+        }
+        match (url, user_agent) {
+            (Some(url), Ok(user_agent)) if problems.is_empty() => Ok(Request {
+                url,
+                headers,
+                auth: self.auth.clone(),
+                user_agent,
+                total: self.timeout.total.0,
+                body_max: self.max_body.0,
+                redirects_max: self.redirects.into(),
+            }),
+            _ => Err(problems),
+        }
+    }
+
+    fn auth_problems(&self) -> Vec<Problem> {
+        let Some(auth) = &self.auth else { return Vec::new() };
+        let mut problems = auth.problems();
+        for problem in &mut problems {
+            problem.path.insert(0, "auth".into());
+        }
+        let other = self.headers.keys().find(|name| name.eq_ignore_ascii_case("authorization"));
+        problems.extend(other.map(|name| Problem::new(["headers", name], "`auth` makes it; write one of the two")));
+        problems
+    }
+}
+
+/// The page's address, checked. What is wrong is said without showing it, because it may hold a secret.
+fn page_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text)
+        .map_err(|error| format!("not a URL ({error}); write it whole, such as https://example.com/page"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("`{}:` is not fetched; write an address with https: or http:", url.scheme()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a name and password in an address would be shown; write an `Authorization` under `headers`".into());
+    }
+    Ok(url)
+}
+
+fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let lower = name.to_ascii_lowercase();
+    if lower == "user-agent" {
+        return Err("write it as `user_agent`".into());
+    }
+    if HEADERS_RESERVED.contains(&lower.as_str()) {
+        return Err(format!("`{lower}` is set by tapline itself; leave it out"));
+    }
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "not a header's name; write letters and hyphens")?;
+    // The value may be a secret, so it is not shown.
+    let mut value = HeaderValue::from_str(value).map_err(|_| "a header's value is one line of plain text")?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// A source of this kind.
+struct Pages {
+    request: Request,
+    plan: Arc<Plan>,
+    encoding: Option<&'static Encoding>,
+    client: reqwest::Client,
+    context: Context,
+    /// A hash of the settings.
+    settings: String,
+    validator: Option<Validator>,
+}
+
+/// The cursor.
+#[derive(Serialize, Deserialize)]
+struct Position {
+    /// After an edit the same page means other records, so its validator no longer counts.
+    settings: String,
+    validator: Option<Validator>,
+}
+
+#[async_trait]
+impl Source for Pages {
+    async fn connect(&mut self, cursor: Option<&Cursor>) -> Result<(), SourceError> {
+        let position = cursor.and_then(|cursor| cursor.read::<Position>().ok());
+        let position = position.filter(|position| position.settings == self.settings);
+        self.validator = position.and_then(|position| position.validator);
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<Batch, SourceError> {
+        self.tick(None).await
+    }
+
+    async fn explain(&mut self) -> Result<(Batch, Vec<Finding>), SourceError> {
+        let mut findings = Vec::new();
+        let batch = self.tick(Some(&mut findings)).await?;
+        Ok((batch, findings))
+    }
+}
+
+impl Pages {
+    async fn tick(&mut self, findings: Option<&mut Vec<Finding>>) -> Result<Batch, SourceError> {
+        let answer = fetch::fetch(&self.client, &self.request, self.validator.as_ref(), &self.context).await;
+        let batch = match answer.map_err(SourceError::Lost)? {
+            Answer::NotModified(validator) => {
+                self.validator = Some(validator);
+                Batch { outcome: Some(Outcome::NotModified), ..Batch::default() }
+            }
+            Answer::Refused(status, body) => {
+                let now = self.context.now();
+                let error = self.context.compute(move || refusal::source_error(status, body, now)).await;
+                return Err(error.unwrap_or_else(SourceError::Lost));
+            }
+            Answer::Page(body) => self.extract(body, findings).await.map_err(SourceError::Lost)?,
+        };
+        let position = Position { settings: self.settings.clone(), validator: self.validator.clone() };
+        let cursor = Cursor::new(&position).map_err(|error| SourceError::Lost(error.into()))?;
+        Ok(Batch { cursor: Some(cursor), ..batch })
+    }
+
+    async fn extract(&mut self, mut body: Body, findings: Option<&mut Vec<Finding>>) -> anyhow::Result<Batch> {
+        let validator = body.validator.take();
+        let (plan, encoding, body_max) = (Arc::clone(&self.plan), self.encoding, self.request.body_max);
+        let explains = findings.is_some();
+        let work = move || {
+            let mut found = Vec::new();
+            let bytes = decode::decode(body.bytes, &body.codings, body_max)?;
+            let html = charset::text(&bytes, encoding, body.content_type.as_deref());
+            let mut extraction = extract(&plan, &html, explains.then_some(&mut found))?;
+            if let Some(words) = body.content_type.as_deref().and_then(not_html) {
+                extraction.rejects.iter_mut().for_each(|reject| reject.reason.push_str(&words));
+            }
+            anyhow::Ok((extraction, found))
+        };
+        let (extraction, found) = self.context.compute(work).await??;
+        if let Some(findings) = findings {
+            *findings = found;
+        }
+        self.validator = validator.filter(|_| extraction.rejects.is_empty());
+        Ok(Batch { items: extraction.items, rejects: extraction.rejects, ..Batch::default() })
+    }
+}
+
+/// What to say about an answer that does not call itself HTML. It is read all the same: many servers are careless.
+fn not_html(content_type: &str) -> Option<String> {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_html = matches!(essence.as_str(), "" | "text/html" | "application/xhtml+xml");
+    (!is_html).then(|| format!("; upstream calls it {}, not HTML", essence.escape_debug()))
+}

@@ -1,0 +1,268 @@
+//! The forms in which settings may be written: short and long, one and many. For serde, and for the JSON Schema.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::{Deserialize, Deserializer, de};
+
+use super::settings::{Bound, Field, Fields, Format, NumberFormat, OnMissing, Timeout, Words};
+use crate::units::Span;
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Fields;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a map of fields, such as `price: \"span.price\"`")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some((name, ShortOrLong(field))) = map.next_entry()? {
+                    fields.push((name, field));
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// A field as written: its selector alone, or a map.
+struct ShortOrLong(Field);
+
+impl<'de> Deserialize<'de> for ShortOrLong {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = ShortOrLong;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a CSS selector, or a map with `css`")
+            }
+
+            fn visit_str<E>(self, css: &str) -> Result<ShortOrLong, E> {
+                Ok(ShortOrLong(Field { css: Some(css.to_owned()), ..Field::default() }))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<ShortOrLong, A::Error> {
+                Field::deserialize(MapAccessDeserializer::new(map)).map(ShortOrLong)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Format {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Format;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a datetime's format, a list of them, or a number's `{ decimal, group, grouping }`")
+            }
+
+            fn visit_str<E>(self, format: &str) -> Result<Format, E> {
+                Ok(Format::Moments(vec![format.to_owned()]))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Format, A::Error> {
+                let mut formats = Vec::new();
+                while let Some(format) = list.next_element()? {
+                    formats.push(format);
+                }
+                Ok(Format::Moments(formats))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Format, A::Error> {
+                NumberFormat::deserialize(MapAccessDeserializer::new(map)).map(Format::Number)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// Takes a bare `null` for the word: `on_missing: null` must not silently mean the opposite of what it says.
+pub(super) fn on_missing_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OnMissing>, D::Error> {
+    match Option::<Cow<'de, str>>::deserialize(deserializer)?.as_deref() {
+        None | Some("null") => Ok(Some(OnMissing::Null)),
+        Some("reject") => Ok(Some(OnMissing::Reject)),
+        Some("drop") => Ok(Some(OnMissing::Drop)),
+        Some(other) => Err(de::Error::custom(format!("`{other}` is not one of reject, \"null\", drop"))),
+    }
+}
+
+/// Scalars as their text: YAML makes a bool of `true` and a number of `1`.
+struct ScalarText;
+
+impl<'de> de::Visitor<'de> for ScalarText {
+    type Value = Vec<String>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a word, or a list of words")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Vec<String>, E> {
+        Ok(vec![text.to_owned()])
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Vec<String>, E> {
+        Ok(vec![value.to_string()])
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Vec<String>, E> {
+        Ok(vec![value.to_string()])
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Vec<String>, E> {
+        Ok(vec![value.to_string()])
+    }
+
+    // The shortest text that is this float, which is what stood in the file; Rust writes it without exponent.
+    fn visit_f64<E>(self, value: f64) -> Result<Vec<String>, E> {
+        Ok(vec![value.to_string()])
+    }
+
+    fn visit_unit<E>(self) -> Result<Vec<String>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
+        let mut words = Vec::new();
+        while let Some(Words(mut more)) = list.next_element()? {
+            words.append(&mut more);
+        }
+        Ok(words)
+    }
+}
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarText).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bound {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut words = deserializer.deserialize_any(ScalarText)?;
+        Ok(Self(words.pop()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Timeout {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// The long form; the names are the user's.
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Both {
+            connect: Option<Span>,
+            total: Option<Span>,
+        }
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Timeout;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a duration such as 30s, or `{ connect: 10s, total: 30s }`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timeout, E> {
+                let total = Span::deserialize(StrDeserializer::new(text))?;
+                Ok(Timeout { connect: total.min(Timeout::default().connect), total })
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Timeout, A::Error> {
+                let both = Both::deserialize(MapAccessDeserializer::new(map))?;
+                let total = both.total.unwrap_or(Timeout::default().total);
+                Ok(Timeout { connect: both.connect.unwrap_or(total.min(Timeout::default().connect)), total })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// The forms that several types take are written out once for editors.
+fn one_or_many(kinds: &[&str]) -> Schema {
+    json_schema!({ "anyOf": [{ "type": kinds }, { "type": "array", "items": { "type": kinds } }] })
+}
+
+impl JsonSchema for Fields {
+    fn schema_name() -> Cow<'static, str> {
+        "Fields".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let field = generator.subschema_for::<Field>();
+        json_schema!({
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": { "anyOf": [{ "type": "string", "description": "A CSS selector." }, field] }
+        })
+    }
+}
+
+impl JsonSchema for Format {
+    fn schema_name() -> Cow<'static, str> {
+        "Format".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let number = generator.subschema_for::<NumberFormat>();
+        json_schema!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }, number] })
+    }
+}
+
+impl JsonSchema for OnMissing {
+    fn schema_name() -> Cow<'static, str> {
+        "OnMissing".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": ["reject", "null", "drop", null] })
+    }
+}
+
+impl JsonSchema for Words {
+    fn schema_name() -> Cow<'static, str> {
+        "Words".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        one_or_many(&["string", "boolean", "number"])
+    }
+}
+
+impl JsonSchema for Bound {
+    fn schema_name() -> Cow<'static, str> {
+        "Bound".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["number", "string", "null"] })
+    }
+}
+
+impl JsonSchema for Timeout {
+    fn schema_name() -> Cow<'static, str> {
+        "Timeout".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let span = generator.subschema_for::<Span>();
+        let both: BTreeMap<&str, &Schema> = BTreeMap::from([("connect", &span), ("total", &span)]);
+        json_schema!({ "anyOf": [span, { "type": "object", "properties": both, "additionalProperties": false }] })
+    }
+}
+
+impl Default for Timeout {
+    fn default() -> Self {
+        Self { connect: Span(Duration::from_secs(10)), total: Span(Duration::from_secs(30)) }
+    }
+}

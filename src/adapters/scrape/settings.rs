@@ -1,0 +1,177 @@
+//! What a user may write about fields, row by row as it stands in the YAML.
+
+use chrono_tz::Tz;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::forms;
+use crate::units::Span;
+
+/// The fields of a record, in the order of the file, which is the order of their keys in `data`.
+#[derive(Clone, Serialize)]
+#[serde(transparent)]
+pub struct Fields(pub(super) Vec<(String, Field)>);
+
+/// One field: a CSS selector alone, or a map.
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Field {
+    /// Where the field is: a CSS selector, within the row where there are `records`. Without one a field of a row is
+    /// the row itself.
+    pub css: Option<String>,
+    /// Takes the value of this attribute instead of the text.
+    pub attr: Option<String>,
+    /// Takes the HTML instead of the text: `inner`, or `outer` with the element's own tags.
+    pub html: Option<HtmlPart>,
+    /// Which match is meant: 1 is the first (and the default), -1 the last.
+    pub nth: Option<i32>,
+    /// Takes every match, as a list.
+    pub all: bool,
+    /// Picks a part of the text: what the group named `value` or the first group matched, else the whole match.
+    pub regex: Option<String>,
+    /// What the text is: `text`, `number` (an exact decimal), `integer`, `bool` or `datetime`.
+    #[serde(rename = "type")]
+    pub kind: FieldType,
+    /// How it is written. For numbers: `{ decimal, group, grouping }`. For a datetime, one of or a list of: `rfc3339`
+    /// (the default), `rfc2822`, `epoch_s`, `epoch_ms`, a pattern of chrono's such as `%d-%b-%Y %H:%M:%S`.
+    pub format: Option<Format>,
+    /// How numbers are written, by the custom of a place. Without `locale` and `format`, `1234.5` and `1,234.50` are
+    /// read, but `1,234` is refused, because in half of Europe it is not a thousand.
+    pub locale: Option<Locale>,
+    /// The zone of a datetime whose format has none, such as `Asia/Kolkata`.
+    #[schemars(with = "Option<String>")]
+    pub timezone: Option<Tz>,
+    /// The words for true; `true` by default. Capitals do not matter.
+    #[serde(rename = "true")]
+    pub true_words: Option<Words>,
+    /// The words for false; `false` by default. Capitals do not matter.
+    #[serde(rename = "false")]
+    pub false_words: Option<Words>,
+    /// `false` is short for `on_missing: "null"`.
+    pub required: Option<bool>,
+    /// What becomes of a record whose field is not on the page: `reject` (the default: no record, and the tick counts
+    /// as missing), `"null"` (the record has null), `drop` (no record, and nothing is wrong).
+    #[serde(deserialize_with = "forms::on_missing_or_null")]
+    pub on_missing: Option<OnMissing>,
+    /// The least and the greatest number that is believed, such as `[0, 100000]`; null leaves an end open. Anything
+    /// outside is refused.
+    pub range: Option<[Bound; 2]>,
+}
+
+/// Which HTML of an element is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HtmlPart {
+    /// What is between the element's tags.
+    Inner,
+    /// The element with its tags.
+    Outer,
+}
+
+/// What a field's text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldType {
+    /// Text as a browser shows it.
+    #[default]
+    Text,
+    /// An exact decimal.
+    Number,
+    /// A number without decimals.
+    Integer,
+    /// One of two words.
+    Bool,
+    /// A date with a time of day.
+    Datetime,
+}
+
+/// How numbers are written, by the custom of a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Locale {
+    /// `1,234,567.89`.
+    #[serde(rename = "en")]
+    En,
+    /// `12,34,567.89`.
+    #[serde(rename = "en-IN")]
+    EnIn,
+    /// `1.234.567,89`.
+    #[serde(rename = "de")]
+    De,
+    /// `1 234 567,89`, with any kind of space.
+    #[serde(rename = "fr")]
+    Fr,
+    /// `1’234’567.89`, with either apostrophe.
+    #[serde(rename = "ch")]
+    Ch,
+}
+
+/// How a number or a datetime is written.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum Format {
+    /// Of a datetime, in the order they were written.
+    Moments(Vec<String>),
+    /// Of a number.
+    Number(NumberFormat),
+}
+
+/// How a number is written.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NumberFormat {
+    /// The decimal mark.
+    pub decimal: char,
+    /// The mark between groups; without one there are no groups.
+    pub group: Option<char>,
+    /// Where groups end: `thousands` (the default where there is a `group`), `indian`, `none`.
+    pub grouping: Option<NumberGrouping>,
+}
+
+impl Default for NumberFormat {
+    fn default() -> Self {
+        Self { decimal: '.', group: None, grouping: None }
+    }
+}
+
+/// Where groups of digits end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NumberGrouping {
+    /// `1,234,567`.
+    Thousands,
+    /// `12,34,567`.
+    Indian,
+    /// `1234567`.
+    None,
+}
+
+/// What becomes of a record whose field is not on the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMissing {
+    /// There is no record, and the tick counts as missing.
+    Reject,
+    /// The record has null.
+    Null,
+    /// There is no record, and nothing is wrong.
+    Drop,
+}
+
+/// One word, or several.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct Words(pub(super) Vec<String>);
+
+/// An end of a range: a number as its text, or open.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct Bound(pub(super) Option<String>);
+
+/// How long a fetch may take: `30s` in all, or `{ connect: 10s, total: 30s }`.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Timeout {
+    /// Until there is a connection, TLS included.
+    pub connect: Span,
+    /// Until the last byte of the page is there.
+    pub total: Span,
+}

@@ -1,0 +1,163 @@
+//! The text of an element as a browser shows it, within a limit.
+
+use ego_tree::iter::Edge;
+use scraper::{ElementRef, Node};
+
+/// The most text one field may have. What is longer is no field but the page.
+pub(super) const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// The text of an element: what scripts and styles contain is left out, white space is collapsed as a browser does,
+/// and a line break or a block's edge is a space. A no-break space stays, because numbers are grouped with it.
+///
+/// `None` when it is longer than [`TEXT_BYTES_MAX`].
+pub(super) fn shown_text(element: ElementRef<'_>) -> Option<String> {
+    let mut text = Collapsed::default();
+    let mut hidden: usize = 0;
+    for edge in element.traverse() {
+        match edge {
+            Edge::Open(node) => match node.value() {
+                Node::Text(piece) if hidden == 0 => text.push(piece),
+                // Who asks for a script by its own selector gets its text.
+                Node::Element(tag) if is_hidden(tag.name()) && node != *element => hidden += 1,
+                Node::Element(tag) if is_block(tag.name()) => text.gap(),
+                _ => {}
+            },
+            Edge::Close(node) => match node.value() {
+                Node::Element(tag) if is_hidden(tag.name()) && node != *element => hidden -= 1,
+                Node::Element(tag) if is_block(tag.name()) => text.gap(),
+                _ => {}
+            },
+        }
+        if text.out.len() > TEXT_BYTES_MAX {
+            return None;
+        }
+    }
+    Some(text.out)
+}
+
+/// Text whose white space is collapsed as it comes in, in pieces that know nothing of each other.
+#[derive(Default)]
+struct Collapsed {
+    out: String,
+    has_gap: bool,
+}
+
+impl Collapsed {
+    fn push(&mut self, piece: &str) {
+        if piece.starts_with(is_space) {
+            self.gap();
+        }
+        for word in piece.split(is_space).filter(|word| !word.is_empty()) {
+            if self.has_gap && !self.out.is_empty() {
+                self.out.push(' ');
+            }
+            self.out.push_str(word);
+            self.has_gap = true;
+        }
+        // After the last word comes a gap only if the piece says so.
+        self.has_gap = piece.is_empty() && self.has_gap || piece.ends_with(is_space);
+    }
+
+    fn gap(&mut self) {
+        self.has_gap = true;
+    }
+}
+
+/// What HTML calls white space, which is less than Unicode does.
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\x0c' | '\r')
+}
+
+fn is_hidden(name: &str) -> bool {
+    matches!(name, "script" | "style" | "template" | "noscript" | "head")
+}
+
+fn is_block(name: &str) -> bool {
+    matches!(
+        name,
+        "address"
+            | "article"
+            | "aside"
+            | "blockquote"
+            | "br"
+            | "caption"
+            | "dd"
+            | "details"
+            | "div"
+            | "dl"
+            | "dt"
+            | "fieldset"
+            | "figcaption"
+            | "figure"
+            | "footer"
+            | "form"
+            | "h1"
+            | "h2"
+            | "h3"
+            | "h4"
+            | "h5"
+            | "h6"
+            | "header"
+            | "hr"
+            | "li"
+            | "main"
+            | "nav"
+            | "ol"
+            | "option"
+            | "p"
+            | "pre"
+            | "section"
+            | "summary"
+            | "table"
+            | "tbody"
+            | "td"
+            | "tfoot"
+            | "th"
+            | "thead"
+            | "tr"
+            | "ul"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use scraper::Html;
+
+    fn text(html: &str) -> String {
+        shown_text(Html::parse_document(html).root_element()).unwrap()
+    }
+
+    #[test]
+    fn text_is_what_a_browser_shows() {
+        for (html, expected) in [
+            ("<b>59,465</b>.68", "59,465.68"),
+            ("  a \n\t b  ", "a b"),
+            ("<i>a </i> <b> b</b>", "a b"),
+            ("a<br>b", "a b"),
+            ("<p>a</p><p>b</p>", "a b"),
+            ("<table><tr><td>1<td>2<tr><td>3</table>", "1 2 3"),
+            ("a<script>var x</script>b<style>p{}</style>c<!-- d -->", "abc"),
+            ("<title>hidden</title>a", "a"),
+            ("1&nbsp;234&#8239;567", "1\u{a0}234\u{202f}567"),
+            ("&lt;b&gt; &amp; &euro;", "<b> & €"),
+            ("a<span></span>b", "ab"),
+            ("", ""),
+        ] {
+            assert_eq!(text(html), expected, "{html}");
+        }
+    }
+
+    #[test]
+    fn a_script_asked_for_by_itself_has_text() {
+        let page = Html::parse_document("<script>var price = 1;</script>");
+        let script = page.select(&scraper::Selector::parse("script").unwrap()).next().unwrap();
+        assert_eq!(shown_text(script).unwrap(), "var price = 1;");
+    }
+
+    #[test]
+    fn text_has_a_limit() {
+        let long = Html::parse_document(&"word ".repeat(TEXT_BYTES_MAX / 4));
+        assert_eq!(shown_text(long.root_element()), None);
+    }
+}

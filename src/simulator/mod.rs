@@ -1,0 +1,55 @@
+//! Fake upstreams on real sockets, for tests and for trying things. Imports nothing of ours, so that a fake cannot
+//! share a bug with what it tests.
+//!
+//! To add one: write `simulator/<name>.rs` with a [`Simulator`], then add its two lines here.
+
+pub mod faults;
+pub mod quote;
+pub mod server;
+pub mod stream;
+pub mod x;
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use faults::Faults;
+
+/// How a simulator is started from the command line.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it listens on loopback; 0 is any free port.
+    pub port: u16,
+    /// What its data and its chances are made of.
+    pub seed: u64,
+    /// How often its data changes.
+    pub step: Duration,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// Of a stream: so many prepared records at once, as fast as they are taken. Zero is none.
+    pub flood: u64,
+}
+
+/// A running simulator; it ends when this is dropped.
+pub trait Running: Send {
+    /// Where it listens.
+    fn address(&self) -> SocketAddr;
+}
+
+/// A simulator that is about to run.
+pub type Starting = Pin<Box<dyn Future<Output = std::io::Result<Box<dyn Running>>> + Send>>;
+
+/// One line of the list.
+pub struct Simulator {
+    /// The name that users write.
+    pub name: &'static str,
+    /// One sentence about it.
+    pub about: &'static str,
+    /// What to look at once it runs.
+    pub paths: &'static [&'static str],
+    /// Starts it.
+    pub start: fn(Options) -> Starting,
+}
+
+/// Every simulator.
+pub const SIMULATORS: &[Simulator] = &[quote::SIMULATOR, x::SIMULATOR];

@@ -1,0 +1,368 @@
+//! The endpoints: who may ask, what is asked, what is answered.
+
+use std::sync::{Arc, Mutex};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answers;
+use super::line::{self, Manner, Out};
+use super::lock;
+use super::post::Asked;
+use super::rules::Rule;
+use super::state::{Connection, Line, Policy, State, StoredRule};
+use crate::simulator::server::{Answer, Reply, Request};
+use crate::simulator::stream::{Piece, Stream};
+
+/// How many requests in a quarter of an hour.
+const LIST_MAX: u64 = 450;
+const CHANGE_MAX: u64 = 100;
+const SEARCH_MAX: u64 = 450;
+
+/// What the stream is asked with, beside fields.
+const STREAM_PARAMETERS: [&str; 9] = [
+    "backfill_minutes",
+    "start_time",
+    "end_time",
+    "tweet.fields",
+    "expansions",
+    "user.fields",
+    "media.fields",
+    "place.fields",
+    "poll.fields",
+];
+
+/// Answers a request.
+pub(super) fn answer(state: &Arc<Mutex<State>>, request: &Request) -> Answer {
+    let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+    let query: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let mut state = lock(state);
+    let result = match (request.method.as_str(), path) {
+        ("POST", "/oauth2/token") => return token(&state, request).into(),
+        _ if !is_authorized(&state, request) => Err(Box::new(unauthorized(request))),
+        ("GET", "/2/tweets/search/stream") => return stream(&mut state, request, query),
+        ("GET", "/2/tweets/search/stream/rules") => list_rules(&mut state, &query),
+        ("POST", "/2/tweets/search/stream/rules") => change_rules(&mut state, request, &query),
+        ("GET", "/2/tweets/search/stream/rules/counts") => Ok(counts(&state)),
+        ("GET", "/2/connections") => Ok(list_connections(&mut state)),
+        ("DELETE", "/2/connections/all") => Ok(end_connections(&mut state, None)),
+        ("DELETE", "/2/connections") => Ok(end_connections(&mut state, Some(&request.body))),
+        ("GET", "/2/usage/tweets") => Ok(usage(&state)),
+        ("GET", "/2/tweets/search/recent") => search(&mut state, &query),
+        _ => Err(Box::new(answers::json(404, &json!({ "title": "Not Found", "type": "about:blank", "status": 404 })))),
+    };
+    result.unwrap_or_else(|reply| *reply).into()
+}
+
+type Result = std::result::Result<Reply, Box<Reply>>;
+
+fn is_authorized(state: &State, request: &Request) -> bool {
+    request.header("authorization") == Some(&format!("Bearer {}", state.settings.token))
+}
+
+fn unauthorized(request: &Request) -> Reply {
+    let is_signed = request.header("authorization").is_some_and(|value| value.starts_with("OAuth "));
+    if is_signed { answers::unsupported_authentication() } else { answers::unauthorized() }
+}
+
+fn token(state: &State, request: &Request) -> Reply {
+    let pair = format!("{}:{}", state.settings.consumer_key, state.settings.consumer_secret);
+    let expected = format!("Basic {}", data_encoding::BASE64.encode(pair.as_bytes()));
+    if request.header("authorization") == Some(&expected) && request.body == b"grant_type=client_credentials" {
+        return answers::json(200, &json!({ "token_type": "bearer", "access_token": state.settings.token }));
+    }
+    let error =
+        json!({ "code": 99, "label": "authenticity_token_error", "message": "Unable to verify your credentials" });
+    answers::json(403, &json!({ "errors": [error] }))
+}
+
+/// Opens a stream, unless there is a reason not to.
+fn stream(state: &mut State, request: &Request, query: Vec<(String, String)>) -> Answer {
+    let limit = state.settings.connects_max;
+    let (refused, left, reset) = state.count_request("stream", limit);
+    let refused = refused.or_else(|| state.refusals.pop_front());
+    let asked = match refused.map_or(Ok(()), Err).and_then(|()| check_stream(state, &query)) {
+        Ok(asked) => asked,
+        Err(reply) => return answers::with_window(reply, limit, left, reset).into(),
+    };
+    let gzip = request.header("accept-encoding").is_some_and(|coding| coding.contains("gzip"));
+    let manner = Manner {
+        keep_alive: state.settings.keep_alive,
+        coding: state.settings.coding,
+        gzip,
+        unflushed: false,
+        seed: state.settings.seed,
+    };
+    let (sender, pieces) = line::start(manner);
+    let connection = Connection {
+        id: state.next_line_id(),
+        query: query.clone(),
+        opened_at: state.now(),
+        closed_at: None,
+        why: None,
+    };
+    let time = |name: &str| Some(query.iter().find(|(known, _)| known == name)?.1.parse::<DateTime<Utc>>().ok()?);
+    let window = time("start_time").map(|from| (from, time("end_time").unwrap_or_else(|| state.now())));
+    let mut line = Line { connection, asked, sender, is_replay: window.is_some() };
+    let minutes = query.iter().find(|(name, _)| name == "backfill_minutes").and_then(|(_, text)| text.parse().ok());
+    if let Some((from, to)) = window {
+        state.window(&mut line, from, to);
+    } else if let Some(posts) = state.flood.take() {
+        state.flood(&mut line, posts);
+    } else if let Some(minutes) = minutes.filter(|minutes| *minutes > 0) {
+        let from = state.now() - TimeDelta::from_std(state.settings.minute * minutes).unwrap_or_default();
+        state.backfill(&mut line, from);
+    }
+    state.lines.push(line);
+    let mut headers = vec![("Content-Type".to_owned(), "application/json; charset=utf-8".to_owned())];
+    if gzip {
+        headers.push(("Content-Encoding".into(), "gzip".into()));
+    }
+    headers.push(("x-rate-limit-limit".into(), limit.to_string()));
+    headers.push(("x-rate-limit-remaining".into(), left.to_string()));
+    headers.push(("x-rate-limit-reset".into(), reset.timestamp().to_string()));
+    Answer::Stream(Stream { headers, pieces })
+}
+
+fn check_stream(state: &mut State, query: &[(String, String)]) -> std::result::Result<Asked, Reply> {
+    if let Some((name, value)) = query.iter().find(|(name, _)| !STREAM_PARAMETERS.contains(&name.as_str())) {
+        return Err(answers::invalid(
+            name,
+            value,
+            &format!("The query parameter [{name}] is not one of {STREAM_PARAMETERS:?}"),
+        ));
+    }
+    let asked = Asked::parse(query).map_err(|(name, value)| {
+        answers::invalid(
+            &name,
+            &value,
+            &format!("The `{name}` query parameter value [{value}] is not one of the known ones"),
+        )
+    })?;
+    let get = |name: &str| query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let is_window = get("start_time").is_some();
+    if let Some(minutes) = get("backfill_minutes") {
+        if !minutes.parse::<u8>().is_ok_and(|minutes| minutes <= 5) {
+            return Err(answers::invalid("backfill_minutes", minutes, "must be between 0 and 5"));
+        }
+        if !state.settings.has_recovery {
+            return Err(answers::invalid("backfill_minutes", minutes, "is not available to this account"));
+        }
+    }
+    for name in ["start_time", "end_time"] {
+        if let Some(text) = get(name) {
+            let at: Option<DateTime<Utc>> = text.parse().ok();
+            let is_right = at.is_some_and(|at| state.now() - at <= TimeDelta::hours(24) && at <= state.now());
+            if !is_right || !state.settings.has_recovery {
+                return Err(answers::invalid(name, text, "must be within the last 24 hours"));
+            }
+        }
+    }
+    if state.credits_gone {
+        return Err(answers::credits_depleted());
+    }
+    if state.settings.usage_cap.is_some_and(|cap| state.usage >= cap) {
+        return Err(answers::usage_capped());
+    }
+    if !state.has_rules() {
+        return Err(answers::without_rules());
+    }
+    let (max, policy, now) = (state.settings.connections_max, state.settings.policy, state.now());
+    let mut open = state.open_lines();
+    if !is_window && open.len() >= max {
+        if policy == Policy::Refuse {
+            return Err(answers::too_many_connections());
+        }
+        open[0].send(Out::Message(answers::disconnect("ForceDisconnect", true)));
+        open[0].end(Piece::End, now, "a newer connection");
+    }
+    Ok(asked)
+}
+
+fn rule_json(rule: &StoredRule) -> Value {
+    let mut json = json!({ "id": rule.id, "value": rule.value });
+    if let Some(tag) = &rule.tag {
+        json["tag"] = json!(tag);
+    }
+    json
+}
+
+fn sent(state: &State) -> String {
+    state.now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+fn list_rules(state: &mut State, query: &[(String, String)]) -> Result {
+    let (refused, left, reset) = state.count_request("list", LIST_MAX);
+    if let Some(reply) = refused {
+        return Err(Box::new(reply));
+    }
+    let get = |name: &str| query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let max = get("max_results").and_then(|max| max.parse().ok()).unwrap_or(1000_usize);
+    let from = get("pagination_token").and_then(|token| token.trim_start_matches('t').parse().ok()).unwrap_or(0_usize);
+    let ids: Option<Vec<&str>> = get("ids").map(|ids| ids.split(',').collect());
+    let wanted: Vec<&StoredRule> =
+        state.rules.iter().filter(|rule| ids.as_ref().is_none_or(|ids| ids.contains(&rule.id.as_str()))).collect();
+    let page: Vec<Value> = wanted.iter().skip(from).take(max).map(|rule| rule_json(rule)).collect();
+    let mut body = json!({ "meta": { "sent": sent(state), "result_count": page.len() } });
+    if from + page.len() < wanted.len() {
+        body["meta"]["next_token"] = json!(format!("t{:015}", from + page.len()));
+    }
+    // There is no key at all without rules.
+    if !page.is_empty() {
+        body["data"] = Value::Array(page);
+    }
+    Ok(answers::with_window(answers::json(200, &body), LIST_MAX, left, reset))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewRule {
+    value: String,
+    #[serde(default)]
+    tag: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Delete {
+    ids: Vec<String>,
+    values: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Change {
+    add: Option<Vec<NewRule>>,
+    delete: Option<Delete>,
+}
+
+fn change_rules(state: &mut State, request: &Request, query: &[(String, String)]) -> Result {
+    if let (Some(reply), ..) = state.count_request("change", CHANGE_MAX) {
+        return Err(Box::new(reply));
+    }
+    let is_set = |name: &str| query.iter().any(|(known, value)| known == name && value == "true");
+    let change: Change = serde_json::from_slice(&request.body)
+        .map_err(|error| Box::new(answers::invalid("body", "", &error.to_string())))?;
+    let is_dry = is_set("dry_run");
+    match (change.add, change.delete) {
+        (Some(add), None) => Ok(add_rules(state, add, is_dry)),
+        (None, Some(delete)) => Ok(delete_rules(state, &delete, is_dry)),
+        (None, None) if is_set("delete_all") => {
+            let all = Delete { ids: state.rules.iter().map(|rule| rule.id.clone()).collect(), values: Vec::new() };
+            Ok(delete_rules(state, &all, is_dry))
+        }
+        _ => Err(Box::new(answers::invalid("body", "", "either add or delete is wanted"))),
+    }
+}
+
+fn add_rules(state: &mut State, add: Vec<NewRule>, is_dry: bool) -> Reply {
+    let active_at = state.now() + TimeDelta::from_std(state.settings.activation).unwrap_or_default();
+    let (mut created, mut errors) = (Vec::new(), Vec::new());
+    for NewRule { value, tag } in add {
+        let known = state.rules.iter().chain(&created).find(|rule: &&StoredRule| rule.value == value);
+        if let Some(known) = known {
+            errors.push(answers::rule_error(&value, "duplicate-rules", "DuplicateRule", None, Some(&known.id)));
+            continue;
+        }
+        if state.rules.len() + created.len() >= state.settings.rules_max {
+            let detail = format!("Rule cap of {} reached", state.settings.rules_max);
+            errors.push(answers::rule_error(&value, "rule-cap", "RulesCapExceeded", Some(&detail), None));
+            continue;
+        }
+        match Rule::parse(&value, state.settings.rule_chars_max) {
+            Ok(parsed) => {
+                let id = state.next_rule_id();
+                created.push(StoredRule { id, value, tag, active_at, parsed: Arc::new(parsed) });
+            }
+            Err(why) => {
+                errors.push(answers::rule_error(&value, "invalid-rules", "UnprocessableEntity", Some(&why), None))
+            }
+        }
+    }
+    let (good, bad) = (created.len(), errors.len());
+    let made = if is_dry { 0 } else { good };
+    let mut body = json!({
+        "meta": { "sent": sent(state), "summary": { "created": made, "not_created": bad + good - made, "valid": good, "invalid": bad } },
+    });
+    if !created.is_empty() {
+        body["data"] = created.iter().map(rule_json).collect();
+    }
+    if !errors.is_empty() {
+        body["errors"] = Value::Array(errors);
+    }
+    if !is_dry {
+        state.rules.extend(created);
+    }
+    answers::json(201, &body)
+}
+
+fn delete_rules(state: &mut State, delete: &Delete, is_dry: bool) -> Reply {
+    let is_meant = |rule: &StoredRule| delete.ids.contains(&rule.id) || delete.values.contains(&rule.value);
+    let deleted = state.rules.iter().filter(|rule| is_meant(rule)).count();
+    let asked = delete.ids.len() + delete.values.len();
+    if !is_dry {
+        state.rules.retain(|rule| !is_meant(rule));
+    }
+    let summary = json!({ "deleted": deleted, "not_deleted": asked.saturating_sub(deleted) });
+    answers::json(200, &json!({ "meta": { "sent": sent(state), "summary": summary } }))
+}
+
+/// Caps are strings, as X writes them.
+fn counts(state: &State) -> Reply {
+    let (cap, count) = (state.settings.rules_max.to_string(), state.rules.len());
+    answers::json(
+        200,
+        &json!({ "data": {
+            "cap_per_client_app": cap, "cap_per_project": cap, "project_rules_count": count.to_string(),
+            "client_app_rules_count": { "client_app_id": "1", "rule_count": count },
+            "all_project_client_apps": [{ "client_app_id": "1", "rule_count": count }],
+        } }),
+    )
+}
+
+fn list_connections(state: &mut State) -> Reply {
+    let open = state.open_lines();
+    let data: Vec<Value> = open
+        .iter()
+        .map(|line| {
+            json!({
+                "id": line.connection.id, "endpoint_name": "filtered_stream", "client_ip": "127.0.0.1",
+                "connected_at": line.connection.opened_at.to_rfc3339(), "disconnected_at": null, "disconnect_reason": null,
+            })
+        })
+        .collect();
+    answers::json(200, &json!({ "meta": { "result_count": data.len() }, "data": data }))
+}
+
+fn end_connections(state: &mut State, body: Option<&[u8]>) -> Reply {
+    let ids = body.map(|body| {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        body["uuids"].as_array().cloned().unwrap_or_default()
+    });
+    let now = state.now();
+    let mut ended = 0;
+    for line in state.open_lines() {
+        if ids.as_ref().is_none_or(|ids| ids.iter().any(|id| *id == line.connection.id.as_str())) {
+            line.end(Piece::End, now, "ended by request");
+            ended += 1;
+        }
+    }
+    answers::json(200, &json!({ "data": { "successful_kills": ended, "failed_kills": 0 } }))
+}
+
+fn usage(state: &State) -> Reply {
+    let cap = state.settings.usage_cap.unwrap_or(3_000_000);
+    let data = json!({
+        "cap_reset_day": 1, "project_cap": cap.to_string(), "project_id": "1", "project_usage": state.usage.to_string(),
+    });
+    answers::json(200, &json!({ "data": data }))
+}
+
+fn search(state: &mut State, query: &[(String, String)]) -> Result {
+    let (refused, left, reset) = state.count_request("search", SEARCH_MAX);
+    if let Some(reply) = refused {
+        return Err(Box::new(reply));
+    }
+    Ok(answers::with_window(state.search(query)?, SEARCH_MAX, left, reset))
+}

@@ -1,0 +1,132 @@
+//! One stream's way to the socket: signs of life, chunks in any split, gzip.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::simulator::stream::{Maker, Piece};
+
+/// How a stream's bytes become chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Coding {
+    /// Each message is a chunk.
+    #[default]
+    Whole,
+    /// Chunks of random sizes that have nothing to do with messages.
+    Random,
+    /// A byte at a time.
+    Bytes,
+}
+
+/// What a stream is told to do.
+#[derive(Debug, Clone)]
+pub(super) enum Out {
+    /// A message with its end.
+    Message(Vec<u8>),
+    /// So many chunks of prepared posts.
+    Flood(Maker, u64),
+    /// Half of this, and the end.
+    Torn(Vec<u8>, Piece),
+    /// The end.
+    End(Piece),
+    /// From now on only signs of life.
+    OnlyKeepAlives,
+}
+
+/// How a stream is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    pub(super) keep_alive: Duration,
+    pub(super) coding: Coding,
+    pub(super) gzip: bool,
+    /// gzip is never flushed: nothing comes out for a long time.
+    pub(super) unflushed: bool,
+    pub(super) seed: u64,
+}
+
+/// Starts a stream. It ends when its sender is dropped, or the client is gone, which the sender sees.
+pub(super) fn start(manner: Manner) -> (UnboundedSender<Out>, UnboundedReceiver<Piece>) {
+    let (sender, outs) = unbounded_channel();
+    let (pieces, receiver) = unbounded_channel();
+    tokio::spawn(run(manner, outs, pieces));
+    (sender, receiver)
+}
+
+async fn run(manner: Manner, mut outs: UnboundedReceiver<Out>, pieces: UnboundedSender<Piece>) {
+    let mut writer = Writer {
+        encoder: manner.gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast())),
+        manner,
+        random: StdRng::seed_from_u64(manner.seed),
+        pieces,
+    };
+    let mut muted = false;
+    loop {
+        let out = tokio::select! {
+            out = outs.recv() => match out {
+                Some(out) => out,
+                None => return,
+            },
+            () = tokio::time::sleep(manner.keep_alive) => Out::Message(b"\r\n".to_vec()),
+            () = writer.pieces.closed() => return,
+        };
+        match out {
+            Out::Message(bytes) if muted && bytes != b"\r\n" => {}
+            Out::Message(bytes) => writer.write(&bytes),
+            Out::Flood(maker, count) => writer.send(Piece::Flood(maker, count)),
+            Out::Torn(bytes, end) => {
+                writer.send(if writer.encoder.is_some() { Piece::Half(Vec::new()) } else { Piece::Half(bytes) });
+                writer.send(end);
+                return;
+            }
+            Out::End(end) => {
+                writer.send(end);
+                return;
+            }
+            Out::OnlyKeepAlives => muted = true,
+        }
+    }
+}
+
+struct Writer {
+    manner: Manner,
+    encoder: Option<GzEncoder<Vec<u8>>>,
+    random: StdRng,
+    pieces: UnboundedSender<Piece>,
+}
+
+impl Writer {
+    fn send(&self, piece: Piece) {
+        // A client that is gone is seen by the loop.
+        self.pieces.send(piece).ok();
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let bytes = match &mut self.encoder {
+            None => bytes.to_vec(),
+            Some(encoder) => {
+                encoder.write_all(bytes).expect("invariant: a Vec takes everything");
+                if !self.manner.unflushed {
+                    encoder.flush().expect("invariant: a Vec takes everything");
+                }
+                std::mem::take(encoder.get_mut())
+            }
+        };
+        match self.manner.coding {
+            Coding::Whole => self.send(Piece::Chunk(bytes)),
+            Coding::Bytes => bytes.iter().for_each(|byte| self.send(Piece::Chunk(vec![*byte]))),
+            Coding::Random => {
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let (first, others) = rest.split_at(self.random.random_range(1..=rest.len()));
+                    self.send(Piece::Chunk(first.to_vec()));
+                    rest = others;
+                }
+            }
+        }
+    }
+}
