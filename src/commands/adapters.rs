@@ -1,0 +1,227 @@
+//! `tapline adapters`: the kinds of source, and their pages in `docs/`.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use serde_json::{Map, Value, json};
+
+use crate::adapters::ADAPTERS;
+use crate::cli::Global;
+use crate::config::schema;
+use crate::source::Adapter;
+
+/// The command's arguments.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tapline adapters                         the kinds, a line each
+  tapline adapters scrape                  one kind: its keys and an example
+  tapline adapters --write docs/adapters   a page for each")]
+pub struct Adapters {
+    /// One kind
+    kind: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    /// Write a page for each kind, and one for the keys of all sources, into this folder
+    #[arg(long, value_name = "DIR")]
+    write: Option<PathBuf>,
+}
+
+impl Adapters {
+    /// Carries out the command.
+    ///
+    /// # Errors
+    /// When there is no such kind, or a file or standard output cannot be written.
+    pub fn run(self, _global: &Global) -> anyhow::Result<ExitCode> {
+        if let Some(dir) = &self.write {
+            for (name, page) in pages() {
+                let path = dir.join(name);
+                std::fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut out = std::io::stdout().lock();
+        match &self.kind {
+            Some(kind) => {
+                let adapter = ADAPTERS.iter().find(|adapter| adapter.kind == kind);
+                let adapter = adapter
+                    .with_context(|| format!("{kind} is not a kind of source; `tapline adapters` lists them"))?;
+                out.write_all(page(adapter).as_bytes())?;
+            }
+            None if self.json => {
+                let all = ADAPTERS
+                    .iter()
+                    .map(|adapter| json!({ "kind": adapter.kind, "about": adapter.about, "polled": adapter.polled }));
+                writeln!(out, "{}", all.collect::<Value>())?;
+            }
+            None => {
+                for adapter in ADAPTERS {
+                    writeln!(out, "{:<12} {}", adapter.kind, adapter.about)?;
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Every generated page, by file name.
+pub fn pages() -> Vec<(String, String)> {
+    ADAPTERS.iter().map(|adapter| (format!("{}.md", adapter.kind), page(adapter))).collect()
+}
+
+/// The page of one kind, generated from the docs of its settings.
+fn page(adapter: &Adapter) -> String {
+    let schema = schema::of_source(adapter);
+    let own = (adapter.schema)().to_value();
+    let mut page = format!("# {}\n\n{}.\n\n", adapter.kind, sentence(adapter.about));
+    if let Some(description) = own.get("description").and_then(Value::as_str) {
+        put(&mut page, &format!("{description}\n\n"));
+    }
+    put(&mut page, &format!("```yaml\n{}```\n\n## Keys of this kind\n\n", adapter.example));
+    let is_own = |key: &str| own.pointer("/properties").and_then(|keys| keys.get(key)).is_some();
+    let all = schema["properties"].as_object().cloned().unwrap_or_default();
+    let (own_keys, shared): (Map<String, Value>, Map<String, Value>) =
+        all.into_iter().partition(|(key, _)| is_own(key));
+    put(&mut page, &table(&own_keys, &schema, &schema));
+    let mut maps = Vec::new();
+    nested(&own_keys, &schema, &mut maps);
+    put(&mut page, "\n## Keys of every source\n\n");
+    put(&mut page, &table(&shared, &schema, &schema));
+    nested(&shared, &schema, &mut maps);
+    for name in maps {
+        let Some(map) = schema.pointer(&format!("/$defs/{name}")) else { continue };
+        let keys = map["properties"].as_object().cloned().unwrap_or_default();
+        put(
+            &mut page,
+            &format!("\n### {name}\n\n{}", description(map).map_or(String::new(), |text| format!("{text}\n\n"))),
+        );
+        put(&mut page, &table(&keys, map, &schema));
+    }
+    page
+}
+
+fn put(page: &mut String, text: &str) {
+    page.write_str(text).expect("invariant: writing to a string cannot fail");
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// A table of the keys of a map: name, form, default, what it is.
+fn table(keys: &Map<String, Value>, map: &Value, schema: &Value) -> String {
+    let required: Vec<&str> = map["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let mut table = "| key | form | default | |\n|---|---|---|---|\n".to_owned();
+    for (key, value) in keys {
+        let default = match value.get("default") {
+            Some(Value::Null) | None if required.contains(&key.as_str()) => "needed".to_owned(),
+            Some(Value::Null) | None => String::new(),
+            Some(default) => format!("`{default}`"),
+        };
+        let text = description(value)
+            .or_else(|| description(resolve(value, schema)))
+            .unwrap_or_default()
+            .replace('\n', " ")
+            .replace('|', "\\|");
+        put(&mut table, &format!("| `{key}` | {} | {default} | {text} |\n", form(value, schema)));
+    }
+    table
+}
+
+fn description(schema: &Value) -> Option<&str> {
+    schema.get("description").and_then(Value::as_str)
+}
+
+/// The form of a value, in a word or two.
+fn form(value: &Value, schema: &Value) -> String {
+    if let Some(constant) = value.get("const") {
+        return format!("`{constant}`");
+    }
+    if let Some(name) = reference(value) {
+        let resolved = resolve(value, schema);
+        return match resolved.get("properties") {
+            Some(_) => format!("[{name}](#{})", name.to_lowercase()),
+            None => form(resolved, schema),
+        };
+    }
+    for word in ["anyOf", "oneOf"] {
+        if let Some(forms) = value.get(word).and_then(Value::as_array) {
+            let mut forms: Vec<String> = forms
+                .iter()
+                .filter(|form| form.get("type") != Some(&json!("null")))
+                .map(|value| form(value, schema))
+                .collect();
+            forms.dedup();
+            return forms.join(" or ");
+        }
+    }
+    if let Some(words) = value.get("enum").and_then(Value::as_array) {
+        return words
+            .iter()
+            .filter(|word| !word.is_null())
+            .map(|word| format!("`{}`", word.as_str().unwrap_or_default()))
+            .collect::<Vec<_>>()
+            .join(", ");
+    }
+    match value.get("type") {
+        Some(Value::String(kind)) => plain_kind(kind).to_owned(),
+        Some(Value::Array(kinds)) => {
+            let kinds = kinds.iter().filter_map(Value::as_str).filter(|kind| *kind != "null").map(plain_kind);
+            kinds.collect::<Vec<_>>().join(" or ")
+        }
+        _ => String::new(),
+    }
+}
+
+fn plain_kind(kind: &str) -> &str {
+    match kind {
+        "string" => "text",
+        "integer" => "whole number",
+        "boolean" => "true or false",
+        "array" => "list",
+        "object" => "map",
+        other => other,
+    }
+}
+
+fn reference(value: &Value) -> Option<&str> {
+    value.get("$ref").and_then(Value::as_str)?.strip_prefix("#/$defs/")
+}
+
+fn resolve<'a>(value: &'a Value, schema: &'a Value) -> &'a Value {
+    reference(value).and_then(|name| schema.pointer(&format!("/$defs/{name}"))).unwrap_or(value)
+}
+
+/// The names of maps with keys of their own that these keys lead to, each once, in order.
+fn nested(keys: &Map<String, Value>, schema: &Value, found: &mut Vec<String>) {
+    for value in keys.values() {
+        let mut waiting = vec![value];
+        while let Some(value) = waiting.pop() {
+            match value {
+                Value::Object(map) => {
+                    if let Some(name) = reference(value) {
+                        let resolved = resolve(value, schema);
+                        let is_new = !found.iter().any(|known| known == name);
+                        if is_new && resolved.get("properties").is_some() {
+                            found.push(name.to_owned());
+                            nested(
+                                resolved["properties"].as_object().expect("invariant: properties are a map"),
+                                schema,
+                                found,
+                            );
+                        } else if is_new {
+                            waiting.extend(resolved.as_object().into_iter().flat_map(Map::values));
+                        }
+                    }
+                    waiting.extend(map.values());
+                }
+                Value::Array(list) => waiting.extend(list),
+                _ => {}
+            }
+        }
+    }
+}

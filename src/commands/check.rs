@@ -1,0 +1,123 @@
+//! `tapline check`: every YAML file, every error at once.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::cli::Global;
+use crate::config::{self, Diagnostic, SourceConfig};
+use crate::pipeline::driver::Streams;
+use crate::pipeline::service::link_of;
+
+use super::sources;
+
+/// The command's arguments.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tapline check                        the service's file and every source
+  tapline check sources/bseindex.yaml  one file
+  tapline check --json | jq .message   for an editor or a script")]
+pub struct Check {
+    /// Files of sources, or folders of them; by default the service's file and the folder of sources
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// One JSON object for each error, on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    /// Carries out the command. The exit code is 1 when anything is wrong.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+        let mut wrong = Vec::new();
+        if self.paths.is_empty() {
+            wrong.extend(sources::read_service(global).err().into_iter().flatten());
+        }
+        let paths = if self.paths.is_empty() { vec![global.sources.clone()] } else { self.paths };
+        let mut checked = Vec::new();
+        for path in &paths {
+            match files(path) {
+                Ok(files) => checked.extend(files),
+                Err(error) => wrong.push(Diagnostic::of_file(path, format!("cannot be read: {error}"))),
+            }
+        }
+        let mut good = Vec::new();
+        for file in &checked {
+            match sources::load_source(file) {
+                Ok(config) => good.push(config),
+                Err(found) => wrong.extend(found),
+            }
+        }
+        wrong.extend(conflicts(&good));
+        wrong.sort();
+        let mut out = io::stdout().lock();
+        if self.json {
+            for diagnostic in &wrong {
+                writeln!(out, "{}", serde_json::to_string(diagnostic)?)?;
+            }
+        } else {
+            sources::say(&wrong);
+            writeln!(
+                out,
+                "{} {}, {} {}",
+                checked.len(),
+                many("source", checked.len()),
+                wrong.len(),
+                many("error", wrong.len())
+            )?;
+        }
+        Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn many(word: &str, count: usize) -> String {
+    if count == 1 { word.to_owned() } else { format!("{word}s") }
+}
+
+/// The source files that a path means, in order.
+fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries: io::Result<Vec<PathBuf>> =
+        std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect();
+    let mut files: Vec<PathBuf> = entries?.into_iter().filter(|file| config::is_source_file(file)).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// What no file alone shows: two sources of one name, or one link for two streams.
+fn conflicts(sources: &[SourceConfig]) -> Vec<Diagnostic> {
+    let mut names: BTreeMap<&str, &SourceConfig> = BTreeMap::new();
+    let mut links: BTreeMap<String, &SourceConfig> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for config in sources {
+        let first = *names.entry(&config.name).or_insert(config);
+        if !std::ptr::eq(first, config) {
+            let message = format!("a source of this name is already in {}; rename one of them", first.path.display());
+            wrong.push(Diagnostic::of_file(&config.path, message));
+            continue;
+        }
+        let link = link_of(config);
+        let first = *links.entry(link.clone()).or_insert(config);
+        let (one, other) = (Streams::of(first).records, Streams::of(config).records);
+        if one != other {
+            let message = format!(
+                "`output.link` {link} already points at the stream {one} of {}; give one of them another",
+                first.path.display()
+            );
+            wrong.push(Diagnostic::of_file(&config.path, message));
+        } else if first.output.format != config.output.format {
+            let message = format!(
+                "the stream {one} is rendered otherwise by {}; sources of one stream share one `output.format`",
+                first.path.display()
+            );
+            wrong.push(Diagnostic::of_file(&config.path, message));
+        }
+    }
+    wrong
+}

@@ -1,0 +1,21 @@
+//! One file per subcommand: the only place that may know everything.
+
+pub mod adapters;
+pub mod check;
+pub mod committed;
+pub mod coverage;
+pub mod demo;
+pub mod lengths;
+pub mod logging;
+pub mod parts;
+pub mod renderings;
+pub mod run;
+pub mod saved;
+pub mod schema;
+pub mod signals;
+pub mod simulate;
+pub mod sources;
+pub mod status;
+pub mod tail;
+pub mod terminal;
+pub mod try_source;

@@ -1,0 +1,78 @@
+//! Reading the YAML files for the commands that run them.
+
+use std::path::Path;
+
+use crate::adapters::ADAPTERS;
+use crate::cli::{DEFAULT_CONFIG, Global};
+use crate::config::{self, Diagnostic, Outside, Schedule, Service, SourceConfig};
+use crate::context::{Clock as _, SystemClock};
+use crate::pipeline::folder::Load;
+use crate::pipeline::schedule::Slots;
+
+/// The service's settings, with what the command line overrides.
+///
+/// # Errors
+/// Everything that is wrong with the file.
+pub fn read_service(global: &Global) -> Result<Service, Vec<Diagnostic>> {
+    let is_named = global.config != Path::new(DEFAULT_CONFIG);
+    let mut settings = config::load_service(&global.config, is_named, &environment)?;
+    if let Some(data) = &global.data {
+        settings.data.clone_from(data);
+    }
+    Ok(settings)
+}
+
+/// The service's settings, or `None` when the file is broken, which has been said.
+pub fn load_service(global: &Global) -> Option<Service> {
+    read_service(global).inspect_err(|wrong| say(wrong)).ok()
+}
+
+/// One source, or everything that is wrong with its file.
+///
+/// # Errors
+/// Each diagnostic has file, line, column and key.
+pub fn load_source(path: &Path) -> Result<SourceConfig, Vec<Diagnostic>> {
+    let outside = Outside { adapters: ADAPTERS, environment: &environment, schedule: &falls_due };
+    config::load_source(path, &outside)
+}
+
+/// Reads the files of a live folder.
+pub fn loader() -> Load {
+    Box::new(|path| load_source(path).map_err(|wrong| wrong.iter().map(ToString::to_string).collect()))
+}
+
+fn falls_due(name: &str, schedule: &Schedule) -> Result<(), String> {
+    let slots = Slots::new(name, schedule).map_err(|error| format!("{error:#}"))?;
+    let now = SystemClock.now();
+    slots.next(now).map(drop).ok_or_else(|| "this never falls into `active`; change one of them".to_owned())
+}
+
+/// Prints what is wrong, one line each.
+#[expect(clippy::print_stderr, reason = "what a user is to mend, whatever the log level")]
+pub fn say(diagnostics: &[Diagnostic]) {
+    for diagnostic in diagnostics {
+        eprintln!("{diagnostic}");
+    }
+}
+
+/// The one place that reads the process's environment.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The names of the sources in a folder, by their files' names, in order; those that are broken too.
+pub fn names(dir: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let files = files.filter(|file| config::is_source_file(file));
+    let mut names: Vec<String> = files.filter_map(|file| Some(file.file_stem()?.to_str()?.to_owned())).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The source of this name in a folder, or what is wrong with its file; `None` when there is none.
+pub fn load_named(dir: &Path, name: &str) -> Option<Result<SourceConfig, Vec<Diagnostic>>> {
+    let files = ["yaml", "yml"].map(|ending| dir.join(format!("{name}.{ending}")));
+    let file = files.into_iter().find(|file| config::is_source_file(file) && file.is_file())?;
+    Some(load_source(&file))
+}

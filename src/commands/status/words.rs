@@ -1,0 +1,348 @@
+//! The state of a source in words, and whether all is well with it. Pure: the time and the facts are given.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::commands::committed::Running;
+use crate::commands::lengths::words;
+use crate::commands::saved::{SavedSource, Tally};
+use crate::pipeline::ledger::Failing;
+use crate::pipeline::schedule::Slots;
+
+/// A driver gives a call five minutes, and a stream saves each minute that it is alive: one that says nothing for
+/// longer has stalled.
+const CALL_MAX: TimeDelta = TimeDelta::minutes(6);
+
+/// Ticks fail now and then. For so long is trouble.
+const FAILING_MAX: TimeDelta = TimeDelta::minutes(5);
+
+/// It is worth a word that no record came for so long, when so many would have.
+const QUIET_MIN: TimeDelta = TimeDelta::minutes(2);
+const RECORDS_MISSED_MAX: f64 = 10.0;
+
+/// A source is started within two seconds of its file's being there.
+const START_MAX: TimeDelta = TimeDelta::seconds(10);
+
+/// The minutes that a rate is taken over.
+const RATE_MINUTES: i64 = 5;
+
+/// The YAML file of a source.
+#[derive(Debug)]
+pub(super) enum File {
+    /// In order.
+    Good {
+        /// The kind of source.
+        kind: String,
+        /// When it falls due, if it is polled.
+        slots: Option<Slots>,
+    },
+    /// It says `enabled: false`.
+    Disabled,
+    /// It has this error, and perhaps more.
+    Broken(String),
+    /// There is none.
+    Gone,
+}
+
+impl File {
+    /// The word for it in JSON.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Good { .. } => "good",
+            Self::Disabled => "disabled",
+            Self::Broken(_) => "broken",
+            Self::Gone => "gone",
+        }
+    }
+
+    /// The kind of source, where it is known.
+    pub(super) fn kind(&self) -> Option<&str> {
+        match self {
+            Self::Good { kind, .. } => Some(kind),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of a source.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) name: String,
+    pub(super) file: File,
+    pub(super) saved: Option<SavedSource>,
+    pub(super) service: Option<Running>,
+}
+
+impl Tally {
+    /// Records in a minute, over the last whole ones. `None` when nothing is known of them.
+    pub(super) fn rate(&self, now: DateTime<Utc>) -> Option<f64> {
+        let this = now.timestamp().div_euclid(60);
+        // One that is not in the list had no record, unless it is before the first.
+        self.rate_in(self.minutes.first()?.0.max(this - RATE_MINUTES), this)
+    }
+
+    /// Records in a minute while they came, over every minute that is known.
+    fn rate_then(&self) -> Option<f64> {
+        self.rate_in(self.minutes.first()?.0, self.minutes.last()?.0 + 1)
+    }
+
+    fn rate_in(&self, first: i64, end: i64) -> Option<f64> {
+        let records: u64 =
+            self.minutes.iter().filter(|(minute, _)| (first..end).contains(minute)).map(|(_, count)| count).sum();
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        (end > first).then(|| records as f64 / (end - first) as f64)
+    }
+
+    /// How long the last record took from upstream to here, in seconds.
+    pub(super) fn lag(&self) -> Option<f64> {
+        let lag = self.record_at? - self.published_at?;
+        #[expect(clippy::cast_precision_loss, reason = "microseconds of any real lag are exact")]
+        lag.num_microseconds().map(|micros| micros as f64 / 1e6)
+    }
+}
+
+impl Facts {
+    /// Whether the service that runs has this source among its own, as far as its state tells.
+    pub(super) fn runs(&self) -> bool {
+        let is_over = matches!(self.state(), Some("stopped" | "refused" | "finished"));
+        self.service.is_some() && self.saved.is_some() && !is_over && !matches!(self.file, File::Disabled | File::Gone)
+    }
+
+    fn state(&self) -> Option<&str> {
+        self.saved.as_ref()?.tally.state.as_deref()
+    }
+
+    /// Its state in words, and whether all is well.
+    pub(super) fn words(&self, now: DateTime<Utc>) -> (String, bool) {
+        let (mut text, is_well) = self.present(now);
+        if let File::Broken(wrong) = &self.file {
+            let still = if self.saved.is_some() { format!("; {text}") } else { String::new() };
+            text = format!("its file is broken: {wrong}{still}");
+            return (text, false);
+        }
+        (text, is_well)
+    }
+
+    fn present(&self, now: DateTime<Utc>) -> (String, bool) {
+        let Some(saved) = &self.saved else { return self.unknown(now) };
+        let tally = &saved.tally;
+        let gone = match self.file {
+            File::Gone => "its file is gone",
+            File::Disabled => "disabled",
+            _ if self.service.is_none() => "not running",
+            _ => "",
+        };
+        if !gone.is_empty() {
+            let was = self.what(saved, now);
+            // A source that was taken away is no trouble; a service that does not run is.
+            return (format!("{gone}; was {was}"), self.service.is_some());
+        }
+        let trouble = self.stalled(saved, now).or_else(|| Self::failing(saved, now));
+        let is_well = trouble.is_none() && !matches!(tally.state.as_deref(), Some("refused" | "over_budget"));
+        let mut parts = vec![self.what(saved, now)];
+        parts.extend(trouble);
+        if !matches!(tally.state.as_deref(), Some("refused" | "over_budget" | "stopped" | "finished")) {
+            parts.extend(last_record(tally, now));
+        }
+        (parts.join(", "), is_well)
+    }
+
+    fn unknown(&self, now: DateTime<Utc>) -> (String, bool) {
+        match (&self.file, &self.service) {
+            (File::Disabled, _) => ("disabled".to_owned(), true),
+            (_, None) => ("not running, and has not run yet".to_owned(), false),
+            (_, Some(service)) => {
+                let is_new = service.since.is_some_and(|since| now - since < START_MAX);
+                (if is_new { "starting" } else { "has not started; is it among those that run?" }.to_owned(), is_new)
+            }
+        }
+    }
+
+    /// The state itself.
+    fn what(&self, saved: &SavedSource, now: DateTime<Utc>) -> String {
+        let tally = &saved.tally;
+        let since = tally.since.map_or_else(String::new, |at| format!(" since {}", moment(at, now)));
+        let why = tally.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        match tally.state.as_deref() {
+            Some("waiting") => {
+                let until = tally.until.map_or_else(String::new, |at| format!(" until {}", moment(at, now)));
+                format!("waiting{until}{why}")
+            }
+            Some("over_budget") => {
+                let until = tally.until.map_or_else(String::new, |at| format!(" until {}", moment(at, now)));
+                format!("over budget{until}{why}")
+            }
+            Some(state) => format!("{state}{since}{why}"),
+            // Of an older version.
+            None => match (saved.slot, saved.alive_at) {
+                (Some(slot), _) => format!("scheduled, last slot {}", moment(slot, now)),
+                (None, Some(alive_at)) => format!("streaming, last alive {}", moment(alive_at, now)),
+                (None, None) => "started".to_owned(),
+            },
+        }
+    }
+
+    /// What it should have done by now and has not, in words.
+    fn stalled(&self, saved: &SavedSource, now: DateTime<Utc>) -> Option<String> {
+        let state = saved.tally.state.as_deref();
+        if matches!(state, Some("waiting" | "over_budget" | "stopped" | "finished" | "refused")) {
+            return None;
+        }
+        if let File::Good { slots: Some(slots), .. } = &self.file {
+            let slot = saved.slot?;
+            let late = now - slots.next(slot)?;
+            return (late > CALL_MAX).then(|| format!("stalled: no tick for {}", length(now - slot)));
+        }
+        let silent = now - saved.alive_at?;
+        let is_silent = matches!(state, None | Some("streaming")) && silent > CALL_MAX;
+        is_silent.then(|| format!("stalled: no sign of life for {}", length(silent)))
+    }
+
+    /// Whether no tick has been good for long, in words.
+    fn failing(saved: &SavedSource, now: DateTime<Utc>) -> Option<String> {
+        let Failing { since, outcome, reason } = saved.book.as_ref()?.failing()?;
+        // A run is closed after an hour and goes on as another, so the last record tells more.
+        let since = saved.tally.record_at.map_or(since, |at| at.min(since));
+        let why =
+            if reason.is_empty() { outcome.as_str().to_owned() } else { format!("{}: {reason}", outcome.as_str()) };
+        (now - since >= FAILING_MAX).then(|| format!("failing for {}: {why}", length(now - since)))
+    }
+}
+
+/// When the last record came, and how many come.
+fn last_record(tally: &Tally, now: DateTime<Utc>) -> Option<String> {
+    let age = now - tally.record_at?;
+    let then = tally.rate_then().filter(|rate| *rate > 0.0);
+    let lag =
+        tally.lag().filter(|lag| *lag >= 0.0).map_or_else(String::new, |lag| format!(", {lag:.1} s behind upstream"));
+    if let Some(rate) = then {
+        #[expect(clippy::cast_precision_loss, reason = "a comparison for people")]
+        let expected = age.num_seconds() as f64 / 60.0 * rate;
+        if age > QUIET_MIN && expected > RECORDS_MISSED_MAX {
+            return Some(format!("no record for {} (was {})", length(age), per_minute(rate)));
+        }
+    }
+    let rate = tally.rate(now).map_or_else(String::new, |rate| format!(", {}", per_minute(rate)));
+    Some(format!("last record {} ago{rate}{lag}", length(age)))
+}
+
+/// A rate for people: `12/min`, `0.4/min`.
+fn per_minute(rate: f64) -> String {
+    if rate >= 10.0 || rate == 0.0 { format!("{rate:.0}/min") } else { format!("{rate:.1}/min") }
+}
+
+fn length(time: TimeDelta) -> String {
+    // Whole seconds, because what is shown is already old.
+    words(time.num_seconds().max(0) * 1_000_000)
+}
+
+/// A moment as somebody at the terminal says it: the time today, the date and the time otherwise. UTC.
+pub(super) fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let form = if at.date_naive() != now.date_naive() {
+        "%Y-%m-%d %H:%M"
+    } else if at > now {
+        "%H:%M:%S"
+    } else {
+        "%H:%M"
+    };
+    at.format(form).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::value::to_raw_value;
+    use serde_json::{Value, json};
+
+    fn now() -> DateTime<Utc> {
+        "2026-11-23T12:00:30Z".parse().unwrap()
+    }
+
+    fn facts(saved: Value, slots: bool) -> Facts {
+        let schedule = crate::config::Schedule {
+            when: crate::config::When::Every(std::time::Duration::from_secs(1)),
+            offset: Some(std::time::Duration::ZERO),
+            active: None,
+        };
+        let slots = slots.then(|| Slots::new("one", &schedule).unwrap());
+        Facts {
+            name: "one".into(),
+            file: File::Good { kind: "x_stream".into(), slots },
+            saved: (!saved.is_null()).then(|| SavedSource::read(&to_raw_value(&saved).unwrap())),
+            service: Some(Running { pid: Some(7), since: Some(now() - TimeDelta::hours(9)) }),
+        }
+    }
+
+    fn minutes(last: i64, rate: u64) -> Value {
+        let this = now().timestamp() / 60;
+        (0..10).map(|minute| json!([this - last - 9 + minute, rate])).collect()
+    }
+
+    #[test]
+    fn states_in_words() {
+        let tally = |tally: Value| json!({"alive_at": "2026-11-23T12:00:27Z", "tally": tally});
+        let since = "2026-11-23T07:04:05Z";
+        for (saved, expected) in [
+            (
+                tally(json!({"state": "streaming", "since": since, "record_at": "2026-11-23T12:00:27Z",
+                    "published_at": "2026-11-23T12:00:26.500000Z", "minutes": minutes(0, 12)})),
+                ("streaming since 07:04, last record 3s ago, 12/min, 0.5 s behind upstream", true),
+            ),
+            (
+                tally(
+                    json!({"state": "streaming", "since": since, "record_at": "2026-11-23T10:00:30Z", "minutes": minutes(120, 12)}),
+                ),
+                ("streaming since 07:04, no record for 2h (was 12/min)", true),
+            ),
+            (
+                tally(
+                    json!({"state": "waiting", "since": since, "until": "2026-11-23T12:20:11Z", "why": "rate limit (429)"}),
+                ),
+                ("waiting until 12:20:11: rate limit (429)", true),
+            ),
+            (tally(json!({"state": "refused", "since": since, "why": "402"})), ("refused since 07:04: 402", false)),
+            (
+                tally(json!({"state": "over_budget", "until": "2026-11-24T00:00:00Z", "why": "1,000 posts a day"})),
+                ("over budget until 2026-11-24 00:00: 1,000 posts a day", false),
+            ),
+            (
+                json!({"alive_at": "2026-11-23T11:00:00Z", "tally": {"state": "streaming", "since": since}}),
+                ("streaming since 07:04, stalled: no sign of life for 1h", false),
+            ),
+            (json!({"alive_at": "2026-11-23T12:00:00Z"}), ("streaming, last alive 12:00", true)),
+            (json!({}), ("started", true)),
+            (Value::Null, ("has not started; is it among those that run?", false)),
+        ] {
+            let found = facts(saved.clone(), false).words(now());
+            assert_eq!((found.0.as_str(), found.1), expected, "{saved}");
+        }
+    }
+
+    #[test]
+    fn a_polled_source_fails_and_stalls() {
+        let run = json!({"outcome": "error", "reason": "status 500", "from": "2026-11-23T11:50:00Z", "to": "2026-11-23T12:00:29Z", "count": 9});
+        let failing =
+            json!({"slot": "2026-11-23T12:00:29Z", "book": {"next": 1, "run": run}, "tally": {"state": "scheduled"}});
+        let expected = ("scheduled, failing for 10m 30s: error: status 500".to_owned(), false);
+        assert_eq!(facts(failing, true).words(now()), expected);
+        let late = json!({"slot": "2026-11-23T11:00:29Z", "tally": {"state": "scheduled"}});
+        assert_eq!(facts(late, true).words(now()), ("scheduled, stalled: no tick for 1h".to_owned(), false));
+        let well = json!({"slot": "2026-11-23T12:00:29Z"});
+        assert_eq!(facts(well, true).words(now()), ("scheduled, last slot 12:00".to_owned(), true));
+    }
+
+    #[test]
+    fn what_does_not_run_says_what_it_was() {
+        let saved = || json!({"tally": {"state": "streaming", "since": "2026-11-20T07:04:05Z"}});
+        let mut stopped = facts(saved(), false);
+        stopped.service = None;
+        assert_eq!(stopped.words(now()), ("not running; was streaming since 2026-11-20 07:04".to_owned(), false));
+        let mut gone = facts(saved(), false);
+        gone.file = File::Gone;
+        assert_eq!(gone.words(now()), ("its file is gone; was streaming since 2026-11-20 07:04".to_owned(), true));
+        let mut broken = facts(saved(), false);
+        broken.file = File::Broken("one.yaml:2:1: unknown key".into());
+        let (words, is_well) = broken.words(now());
+        assert_eq!(words, "its file is broken: one.yaml:2:1: unknown key; streaming since 2026-11-20 07:04");
+        assert!(!is_well);
+    }
+}

@@ -1,0 +1,107 @@
+//! What is generated is up to date, and what is shipped is right.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tapline::commands::{adapters, schema};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn assert_fresh(path: &str, expected: &str, command: &str) {
+    let found = fs::read_to_string(root().join(path)).unwrap_or_default();
+    assert!(found == expected, "{path} is not what the code says; run `{command}` and commit it");
+}
+
+#[test]
+fn pages_are_those_of_the_code() {
+    let pages = adapters::pages();
+    assert!(!pages.is_empty());
+    for (name, page) in pages {
+        assert_fresh(&format!("docs/adapters/{name}"), &page, "cargo run -- adapters --write docs/adapters");
+    }
+}
+
+#[test]
+fn schemas_are_those_of_the_code() {
+    for (name, text) in schema::files() {
+        assert_fresh(&format!("docs/schema/{name}"), &text, "cargo run -- schema --write docs/schema");
+    }
+}
+
+/// A shipped YAML file as JSON, read by another road than the product's own.
+fn yaml(path: &Path) -> Value {
+    // As in YAML 1.2, which editors follow: `off` is a word.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options(&fs::read_to_string(path).unwrap(), options).unwrap()
+}
+
+fn assert_fits(path: &Path, schema: &str) {
+    let text = fs::read_to_string(root().join("docs/schema").join(schema)).unwrap();
+    let validator = jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap();
+    let errors: Vec<String> = validator.iter_errors(&yaml(path)).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{}: {errors:?}", path.display());
+    let first = fs::read_to_string(path).unwrap().lines().next().unwrap().to_owned();
+    assert_eq!(
+        first,
+        format!("# yaml-language-server: $schema=../docs/schema/{schema}"),
+        "{}: editors look there",
+        path.display()
+    );
+}
+
+#[test]
+fn shipped_files_fit_their_schemas() {
+    let sources: Vec<PathBuf> =
+        fs::read_dir(root().join("sources")).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(sources.len() >= 2);
+    for source in sources {
+        assert_fits(&source, "source.schema.json");
+    }
+    assert_fits(&root().join("config/tapline.yaml"), "tapline.schema.json");
+}
+
+#[test]
+fn a_schema_refuses_what_is_wrong() {
+    let text = fs::read_to_string(root().join("docs/schema/source.schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap();
+    let wrong = serde_json::json!({ "kind": "scrape", "url": "http://localhost/", "every": "1s", "fields": { "a": "b" }, "colour": "red" });
+    assert!(!validator.is_valid(&wrong));
+}
+
+/// The shipped settings say what the defaults are, so they must be the defaults.
+#[test]
+fn the_shipped_settings_are_the_defaults() {
+    let shipped = tapline::config::load_service(&root().join("config/tapline.yaml"), true, &|_| None).unwrap();
+    let defaults = tapline::config::Service::default();
+    assert_eq!(serde_json::to_value(shipped).unwrap(), serde_json::to_value(defaults).unwrap());
+}
+
+/// Every YAML block of the README that is a whole file passes `check`.
+#[test]
+fn the_readme_tells_the_truth() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let start = readme.find("    # sources/bseindex.yaml\n").expect("the README shows a first source");
+    let block: String = readme[start..]
+        .lines()
+        .take_while(|line| line.starts_with("    ") || line.is_empty())
+        .map(|line| line.strip_prefix("    ").unwrap_or(line).to_owned() + "\n")
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bseindex.yaml");
+    fs::write(&file, block).unwrap();
+    let checked = std::process::Command::new(env!("CARGO_BIN_EXE_tapline")).arg("check").arg(&file).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    for command in ["demo", "run", "check", "try", "tail", "simulate", "schema", "adapters"] {
+        let help =
+            std::process::Command::new(env!("CARGO_BIN_EXE_tapline")).args([command, "--help"]).output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        assert!(
+            help.contains(&format!("tapline {command}")) && help.contains("Example"),
+            "{command} --help has an example"
+        );
+        assert!(readme.contains(&format!("tapline {command}")), "the README names {command}");
+    }
+}

@@ -1,0 +1,149 @@
+//! How the driver keeps a stream: ladders, flaps, gaps, budgets and duplicates, attempt by attempt on paused time.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tapline::pipeline::driver::End;
+use tapline::source::Budget;
+
+use crate::driver::{Script, Step, drive, numbers, records};
+
+/// The waits between attempts, in milliseconds.
+fn waits(script: &Script) -> Vec<u64> {
+    let tried = script.tried.lock().unwrap();
+    tried.windows(2).map(|pair| u64::try_from((pair[1] - pair[0]).as_millis()).unwrap()).collect()
+}
+
+/// Each wait is its rung, or up to a quarter more.
+fn assert_rungs(waits: &[u64], rungs: &[u64]) {
+    assert_eq!(waits.len(), rungs.len(), "{waits:?}");
+    for (wait, rung) in waits.iter().zip(rungs) {
+        assert!(*wait >= *rung && *wait <= rung + rung / 4 + 5, "{wait} is not {rung}: {waits:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_class_of_failure_has_its_ladder_attempt_by_attempt() {
+    let dir = tempfile::tempdir().unwrap();
+    let steps = [
+        vec![Step::NoConnection; 70],
+        vec![Step::Unavailable; 8],
+        vec![Step::NoConnection; 2],
+        vec![Step::Limited; 5],
+        vec![Step::Give(1), Step::Lose, Step::Give(1), Step::End],
+    ];
+    let script = Script::new(steps.concat());
+    assert_eq!(drive(dir.path(), &script, None).await, End::Finished);
+    let network = |attempts: u64| (1..=attempts).map(|attempt| (attempt * 250).min(16_000)).collect::<Vec<_>>();
+    let seconds = |rungs: &[u64]| rungs.iter().map(|rung| rung * 1000).collect::<Vec<_>>();
+    let rungs = [
+        network(70),
+        seconds(&[5, 10, 20, 40, 80, 160, 320, 320]),
+        network(2),
+        seconds(&[60, 120, 240, 480, 960]),
+        // One that had delivered is made again at once.
+        vec![0],
+    ];
+    assert_rungs(&waits(&script), &rungs.concat());
+}
+
+/// An hour of a server that accepts and closes, and of one that says a word before it does.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_accepts_and_closes_is_left_alone() {
+    for (what, cycle) in [("closes", vec![Step::Lose]), ("says a word", vec![Step::Give(1), Step::Lose])] {
+        let dir = tempfile::tempdir().unwrap();
+        let script = Script::new([cycle.repeat(60), vec![Step::End]].concat());
+        drive(dir.path(), &script, None).await;
+        let tried = script.tried.lock().unwrap();
+        let quarter = Duration::from_mins(15);
+        for (index, at) in tried.iter().enumerate() {
+            let within = tried[index..].iter().filter(|other| **other - *at < quarter).count();
+            assert!(within <= 15, "{what}: {within} connections in 15 minutes");
+        }
+        let took = *tried.last().unwrap() - tried[0];
+        assert!(took < Duration::from_hours(8), "{what}: it goes on trying: {took:?}");
+    }
+}
+
+fn time(value: &serde_json::Value) -> DateTime<Utc> {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+/// A gap begins with the last sign of life and ends with the connection that was alive, not with its first record.
+#[tokio::test(start_paused = true)]
+async fn a_gap_has_exact_bounds() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Script::new([
+        Step::Give(1),
+        Step::Silent(Duration::from_secs(25)),
+        // Accepted and closed: no end of the gap.
+        Step::Lose,
+        Step::Unavailable,
+        Step::Alive,
+        Step::Slow(Duration::from_secs(40)),
+        Step::End,
+    ]);
+    drive(dir.path(), &script, None).await;
+    let entries = records(dir.path(), "_ledger");
+    let of = |kind: &str| entries.iter().filter(|entry| entry["type"] == kind).collect::<Vec<_>>();
+    let tried = script.tried.lock().unwrap().clone();
+    let began = time(&of("connected")[0]["data"]["since"]);
+    let at = |attempt: usize| began + chrono::TimeDelta::from_std(tried[attempt] - tried[0]).unwrap();
+    let gaps = of("gap");
+    assert_eq!(gaps.len(), 1, "{entries:?}");
+    let (from, to) = (time(&gaps[0]["data"]["from"]), time(&gaps[0]["data"]["to"]));
+    let near = |left: DateTime<Utc>, right: DateTime<Utc>| (left - right).abs() < chrono::TimeDelta::milliseconds(50);
+    assert!(near(from, began), "where it was last heard: {from} and not {began}");
+    assert!(near(to, at(3)), "when the connection was made: {to} and not {}", at(3));
+    assert_eq!(of("lost").len(), 1);
+    assert_eq!(time(&of("connected")[1]["data"]["since"]), to);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_closes_the_connection_until_the_next_day_and_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut script = Script::new([Step::Give(3), Step::Give(4), Step::Give(2), Step::Give(9), Step::End]);
+    script.budget = Budget { per_day: Some(7), per_month: None };
+    drive(dir.path(), &script, None).await;
+    let tried = script.tried.lock().unwrap().clone();
+    assert_eq!(tried.len(), 3, "one connection a day, until the script ends");
+    // The test's day begins at 07:00.
+    assert_eq!((tried[1] - tried[0]).as_secs(), 17 * 3600);
+    assert_eq!((tried[2] - tried[1]).as_secs(), 24 * 3600);
+    let over = records(dir.path(), "_ledger").into_iter().filter(|entry| entry["type"] == "over_budget").count();
+    assert_eq!(over, 2);
+    // The clock of the next run begins at the same time: the day's budget was spent before.
+    let gap = records(dir.path(), "_ledger").into_iter().find(|entry| entry["type"] == "gap").unwrap();
+    assert!(gap["data"]["why"].as_str().unwrap().starts_with("the budget of 7 records a day is used up"), "{gap}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_is_kept_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let budget = Budget { per_day: None, per_month: Some(5) };
+    let mut first = Script::new([Step::Give(4), Step::End]);
+    first.budget = budget;
+    drive(dir.path(), &first, None).await;
+    let mut second = Script::new([Step::Give(1), Step::Give(1), Step::End]);
+    second.budget = budget;
+    drive(dir.path(), &second, None).await;
+    let tried = second.tried.lock().unwrap().clone();
+    let days = (tried[1] - tried[0]).as_secs_f64() / 86_400.0;
+    assert!((7.0..8.0).contains(&days), "from the 23rd to the first of the next month: {days}");
+}
+
+/// What upstream sends again is written once, within a run and after a restart, whatever the cursor says.
+#[tokio::test(start_paused = true)]
+async fn what_comes_twice_is_written_once() {
+    let dir = tempfile::tempdir().unwrap();
+    for given in [5, 8, 8] {
+        // A cursor that says nothing: each run begins at zero.
+        let mut script = Script::new([Step::Give(given), Step::Note("control"), Step::End]);
+        script.replays = true;
+        script.forgetful = true;
+        drive(dir.path(), &script, None).await;
+    }
+    assert_eq!(numbers(dir.path()), (0..8).collect::<Vec<_>>());
+    let notes = records(dir.path(), "_ledger").into_iter().filter(|entry| entry["type"] == "control").count();
+    assert_eq!(notes, 3);
+}

@@ -1,0 +1,41 @@
+//! The one integration binary: real sockets, real servers, real files. One module per thing that is promised.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing there")]
+#![allow(clippy::format_collect, clippy::similar_names, reason = "tests are read, not tuned")]
+#![allow(unreachable_pub, reason = "there is nobody outside to reach it")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests say what they measured, and how to repeat a failure"
+)]
+
+mod support;
+
+// What of the code may stand where, and how large it may be.
+mod tidy;
+// Broken YAML files, and the words for what is wrong with them.
+mod config;
+// Generated pages and schemas are those of the code, and shipped files are right.
+mod docs;
+// The schedule against clocks that jump and seasons that change.
+mod schedule;
+// The driver against a source that does what a script says, on paused time.
+mod driver;
+mod driver_streams;
+// The simulated exchange at the socket: what really arrives, fault by fault.
+mod simulator;
+// The service as its user meets it: a live folder, an orderly end, a disk that fills, a link to tail.
+mod service;
+// What `coverage` and `status` say, beside what the files say.
+mod coverage;
+// The adapter `scrape` against a server that nobody here wrote.
+mod nginx;
+// Signed requests as a server checks them, and keys that stand nowhere.
+mod signing;
+// The adapter `x_stream` against the simulated X: everything that goes wrong there, and kills.
+mod x_stream;
+// Upstreams that would break it.
+mod hostile;
+// Killed at random moments and at every operation: nothing torn, lost or doubled, every slot accounted for.
+mod torture_kill;
+// A simulated disk crashed at every step, filled at every byte, failing at every sync.
+mod torture_disk;
