@@ -54,7 +54,7 @@ pub enum LogFormat {
 /// The commands, each in its own file of `commands/`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Try everything on loopback: a simulated exchange, two sources, lines as they come
+    /// Try everything on loopback: a simulated exchange and a simulated X, three sources, lines as they come
     Demo(commands::demo::Demo),
     /// Run the service
     Run(commands::run::Run),

@@ -11,6 +11,7 @@ mod frames;
 mod jobs;
 mod legacy;
 mod message;
+mod posts;
 mod reconcile;
 mod recover;
 mod refusal;

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
@@ -14,16 +15,24 @@ use crate::fs::Disk;
 use crate::simulator::Running as _;
 use crate::simulator::faults::Faults;
 use crate::simulator::quote::{Exchange, Quote};
+use crate::simulator::x::{self, X};
 
 use super::run::Run;
 use super::{logging, signals};
 
-/// The demo's sources, with `{address}` for where the simulated exchange listens.
-const SOURCES: [(&str, &str); 2] =
-    [("bseindex.yaml", include_str!("demo/bseindex.yaml")), ("stocks.yaml", include_str!("demo/stocks.yaml"))];
+/// The demo's sources, with `{address}` for where the simulated exchange listens, and `{x}` for the simulated X.
+const SOURCES: [(&str, &str); 3] = [
+    ("bseindex.yaml", include_str!("demo/bseindex.yaml")),
+    ("stocks.yaml", include_str!("demo/stocks.yaml")),
+    ("x-research.yaml", include_str!("demo/x-research.yaml")),
+];
 
-/// The exchange's port, if it is free: the same each time, so that a source edited yesterday still finds it.
-const PORT: u16 = 8098;
+/// Their ports, if they are free: the same each time, so that a source edited yesterday still finds them.
+const EXCHANGE_PORT: u16 = 8098;
+const X_PORT: u16 = 8096;
+
+/// How often somebody posts something; about one in six matches a rule.
+const POST_EVERY: Duration = Duration::from_millis(400);
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
@@ -58,10 +67,11 @@ impl Demo {
 
     async fn show(self, global: &Global, stop: CancellationToken) -> anyhow::Result<ExitCode> {
         let exchange = open(self.faults).await?;
+        let x = open_x().await?;
         let sources = self.dir.join("sources");
         let data = self.dir.join("data");
-        write_sources(&sources, &exchange).with_context(|| format!("cannot write {}", sources.display()))?;
-        say_where(&self.dir, &exchange)?;
+        write_sources(&sources, &exchange, &x).with_context(|| format!("cannot write {}", sources.display()))?;
+        say_where(&self.dir, &exchange, &x)?;
         let global = Global { sources, data: Some(data.clone()), ..global.clone() };
         let settings = config::Service { data, ..config::Service::default() };
         Run { stdout: true, ..Run::default() }.serve(Arc::new(Disk), &global, settings, stop).await
@@ -70,34 +80,45 @@ impl Demo {
 
 async fn open(faults: Faults) -> anyhow::Result<Exchange> {
     let quote = Quote::new().faults(faults);
-    match quote.clone().start(PORT).await {
+    match quote.clone().start(EXCHANGE_PORT).await {
         Ok(exchange) => Ok(exchange),
         Err(_) => quote.start(0).await.context("the simulated exchange cannot listen on 127.0.0.1"),
     }
 }
 
+async fn open_x() -> anyhow::Result<X> {
+    let settings = x::Settings { every: Some(POST_EVERY), ..x::Settings::default() };
+    match X::start(X_PORT, settings.clone()).await {
+        Ok(x) => Ok(x),
+        Err(_) => X::start(0, settings).await.context("the simulated X cannot listen on 127.0.0.1"),
+    }
+}
+
 /// Writes the sources that are not there yet: one that was edited is the user's.
-fn write_sources(dir: &Path, exchange: &Exchange) -> io::Result<()> {
+fn write_sources(dir: &Path, exchange: &Exchange, x: &X) -> io::Result<()> {
     std::fs::create_dir_all(dir)?;
-    let address = format!("http://{}", exchange.address());
+    let [address, x] = [exchange.address(), x.address()].map(|address| format!("http://{address}"));
     for (name, text) in SOURCES {
         let path = dir.join(name);
         if !path.exists() {
-            std::fs::write(path, text.replace("{address}", &address))?;
+            std::fs::write(path, text.replace("{address}", &address).replace("{x}", &x))?;
         }
     }
     Ok(())
 }
 
-fn say_where(dir: &Path, exchange: &Exchange) -> io::Result<()> {
+fn say_where(dir: &Path, exchange: &Exchange, x: &X) -> io::Result<()> {
     let dir = dir.display();
     writeln!(
         io::stderr().lock(),
-        "A simulated exchange is open at {}. Its lines follow; ctrl-c ends.\n\
+        "A simulated exchange is open at {}, a simulated X at {}. Their lines follow; ctrl-c ends.\n\
          Meanwhile, in another terminal:\n\
          \x20 tail -F {dir}/data/bseindex.out          the index, each second\n\
+         \x20 tail -F {dir}/data/x-research.out        posts, as they come\n\
          \x20 $EDITOR {dir}/sources/bseindex.yaml      change it, and see it change within two seconds\n\
-         \x20 tail -F {dir}/data/_ledger/dt=*/*.jsonl  what became of every tick\n",
-        exchange.url("/")
+         \x20 tail -F {dir}/data/_ledger/dt=*/*.jsonl  what became of every tick and every connection\n\
+         \x20 tapline status --data {dir}/data --sources {dir}/sources\n",
+        exchange.url("/"),
+        x.url("/")
     )
 }

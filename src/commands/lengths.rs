@@ -43,7 +43,9 @@ pub fn words(micros: i64) -> String {
     let (unit, size) = UNITS[first];
     let mut text = format!("{}{unit}", seconds / size);
     if let Some((unit, next)) = UNITS.get(first + 1).filter(|(_, next)| seconds % size >= *next) {
-        text.push_str(&format!(" {}{unit}", seconds % size / next));
+        text += " ";
+        text += &(seconds % size / next).to_string();
+        text += unit;
     }
     text
 }
@@ -62,7 +64,7 @@ pub fn many(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.char_indices() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::cli::Global;
-use crate::simulator::faults::Faults;
-use crate::simulator::{Options, SIMULATORS, Simulator};
+use crate::simulator::{Options, SIMULATORS, Simulator, Starting};
 use crate::units::Span;
 
 use super::signals;
@@ -17,14 +16,15 @@ use super::signals;
 #[command(after_help = "Examples:
   tapline simulate quote --port 8099
   tapline simulate quote --port 8099 --step 200ms --faults '5%:500, 3%:503=2s, every 50:layout'
+  tapline simulate x --step 100ms --faults '0.5%:torn, every 300:disconnect, 20%:503'
   tapline simulate --list")]
 pub struct Simulate {
     /// Which one
     #[arg(required_unless_present = "list")]
     name: Option<String>,
-    /// Where it listens on 127.0.0.1; 0 is any free port
-    #[arg(long, default_value_t = 8099)]
-    port: u16,
+    /// Where it listens on 127.0.0.1; 0 is any free port [default: the simulator's own, see --list]
+    #[arg(long)]
+    port: Option<u16>,
     /// What its data and its chances are made of
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -33,7 +33,7 @@ pub struct Simulate {
     step: Span,
     /// What goes wrong, such as '5%:500, #17:404, every 10:torn'; a wrong one lists them all
     #[arg(long, value_name = "FAULTS", default_value = "")]
-    faults: Faults,
+    faults: String,
     /// Of a stream: so many prepared records at once, as fast as they are taken, and the end
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     flood: u64,
@@ -61,23 +61,34 @@ impl Simulate {
         let simulator =
             simulator.with_context(|| format!("there is no simulator {name}; `tapline simulate --list` shows them"))?;
         let Self { port, seed, step, faults, flood, .. } = self;
+        let port = port.unwrap_or(simulator.port);
         let options = Options { port, seed, step: step.0, faults, flood };
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(simulate(simulator, options))
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        match (simulator.start)(&options) {
+            Ok(starting) => runtime.block_on(simulate(simulator, port, starting)),
+            Err(why) => Ok(wrong_faults(&why)),
+        }
     }
 }
 
 fn list() -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     for simulator in SIMULATORS {
-        writeln!(out, "{:<12} {}", simulator.name, simulator.about)?;
+        writeln!(out, "{:<8} port {}, {}", simulator.name, simulator.port, simulator.about)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn simulate(simulator: &Simulator, options: Options) -> anyhow::Result<ExitCode> {
+/// A wrong command line, as the parser of command lines has it: which faults there are is each simulator's own.
+#[expect(clippy::print_stderr, reason = "a word to the user")]
+fn wrong_faults(why: &str) -> ExitCode {
+    eprintln!("error: invalid value for '--faults <FAULTS>': {why}");
+    ExitCode::from(2)
+}
+
+async fn simulate(simulator: &Simulator, port: u16, starting: Starting) -> anyhow::Result<ExitCode> {
     let stop = signals::stop_token()?;
-    let port = options.port;
-    let running = (simulator.start)(options).await;
+    let running = starting.await;
     let running = running.with_context(|| format!("cannot listen on port {port}; choose another with --port"))?;
     let pages: Vec<String> = simulator.paths.iter().map(|path| format!("http://{}{path}", running.address())).collect();
     writeln!(io::stdout().lock(), "{} runs until ctrl-c: {}", simulator.name, pages.join(" "))?;

@@ -162,7 +162,7 @@ impl State {
             "records": tally.and_then(|tally| tally.records),
             "rejects": tally.and_then(|tally| tally.rejects),
             "records_per_minute": tally.and_then(|tally| tally.rate(self.now)),
-            "lag_seconds": tally.and_then(|tally| tally.lag()),
+            "lag_seconds": tally.and_then(super::saved::Tally::lag),
             "spent_today": spent.map(|spent| spent.today),
             "spent_this_month": spent.map(|spent| spent.this_month),
         })

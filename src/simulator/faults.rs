@@ -96,23 +96,37 @@ enum When {
     Every(u64),
 }
 
-/// What goes wrong, and when; the first that applies to a request does.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Faults(Vec<(When, Fault)>);
+/// What goes wrong, and when; the first that applies to a request does. What can go wrong is each simulator's own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Faults<F = Fault>(Vec<(When, F)>);
+
+impl<F> Default for Faults<F> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
 
 impl Faults {
     /// No faults.
     pub fn none() -> Self {
         Self::default()
     }
+}
 
+impl<F: Copy> Faults<F> {
     /// One fault, at every request.
-    pub fn always(fault: Fault) -> Self {
+    pub fn always(fault: F) -> Self {
         Self(vec![(When::Every(1), fault)])
     }
 
+    /// Those of these that `is_meant` accepts.
+    #[must_use]
+    pub fn only(&self, is_meant: impl Fn(&F) -> bool) -> Self {
+        Self(self.0.iter().filter(|(_, fault)| is_meant(fault)).copied().collect())
+    }
+
     /// What goes wrong with the request of this number. The same seed and number always give the same.
-    pub fn at(&self, seed: u64, number: u64) -> Option<Fault> {
+    pub fn at(&self, seed: u64, number: u64) -> Option<F> {
         let mut random = StdRng::seed_from_u64(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut applies = |when: &When| match *when {
             When::Chance(chance) => random.random_bool(chance),
@@ -128,7 +142,7 @@ const NAMES: &str = "404, 429, 500 or another status (503=2s with Retry-After), 
     torn-chunked, reset, charset, layout, moved, garbled, redirect-loop, bomb=gzip|deflate|br|zstd, endless, line, nested, \
     hostile, empty, huge-header";
 
-impl FromStr for Faults {
+impl<F: FromStr<Err = String>> FromStr for Faults<F> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -137,9 +151,9 @@ impl FromStr for Faults {
     }
 }
 
-fn parse_one(part: &str) -> Result<(When, Fault), String> {
+fn parse_one<F: FromStr<Err = String>>(part: &str) -> Result<(When, F), String> {
     let (when, fault) = part.split_once(':').ok_or("write when and what, such as 5%:500, #17:404 or every 10:torn")?;
-    Ok((parse_when(when.trim())?, parse_fault(fault.trim())?))
+    Ok((parse_when(when.trim())?, fault.trim().parse()?))
 }
 
 fn parse_when(text: &str) -> Result<When, String> {
@@ -164,38 +178,42 @@ fn parse_when(text: &str) -> Result<When, String> {
     Err(format!("`{text}` is no time; write 5%, #17, #100-200 or every 10"))
 }
 
-fn parse_fault(text: &str) -> Result<Fault, String> {
-    let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
-    Ok(match (name, value) {
-        ("503", Some("date")) => Fault::RetryAfterDate,
-        ("slow", Some(time)) => Fault::Slow(parse_seconds(time)?),
-        ("bomb", Some(coding)) => {
-            let coding = Coding::ALL.into_iter().find(|known| known.name() == coding);
-            Fault::Bomb(coding.ok_or("the codings are gzip, deflate, br and zstd")?)
-        }
-        ("block", None) => Fault::Block,
-        ("drip", None) => Fault::Drip,
-        ("hang", None) => Fault::Hang,
-        ("torn", None) => Fault::Torn,
-        ("torn-chunked", None) => Fault::TornChunked,
-        ("reset", None) => Fault::Reset,
-        ("charset", None) => Fault::Charset,
-        ("layout", None) => Fault::Layout,
-        ("moved", None) => Fault::Moved,
-        ("garbled", None) => Fault::Garbled,
-        ("redirect-loop", None) => Fault::RedirectLoop,
-        ("endless", None) => Fault::Endless,
-        ("line", None) => Fault::Line,
-        ("nested", None) => Fault::Nested,
-        ("hostile", None) => Fault::Hostile,
-        ("empty", None) => Fault::Empty,
-        ("huge-header", None) => Fault::HugeHeader,
-        (status, retry) => {
-            let status = status.parse().ok().filter(|status| (400..600).contains(status));
-            let status = status.ok_or_else(|| format!("`{text}` is no fault; there are: {NAMES}"))?;
-            Fault::Status(status, retry.map(parse_seconds).transpose()?.map(|time| time.as_secs()))
-        }
-    })
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+        Ok(match (name, value) {
+            ("503", Some("date")) => Fault::RetryAfterDate,
+            ("slow", Some(time)) => Fault::Slow(parse_seconds(time)?),
+            ("bomb", Some(coding)) => {
+                let coding = Coding::ALL.into_iter().find(|known| known.name() == coding);
+                Fault::Bomb(coding.ok_or("the codings are gzip, deflate, br and zstd")?)
+            }
+            ("block", None) => Fault::Block,
+            ("drip", None) => Fault::Drip,
+            ("hang", None) => Fault::Hang,
+            ("torn", None) => Fault::Torn,
+            ("torn-chunked", None) => Fault::TornChunked,
+            ("reset", None) => Fault::Reset,
+            ("charset", None) => Fault::Charset,
+            ("layout", None) => Fault::Layout,
+            ("moved", None) => Fault::Moved,
+            ("garbled", None) => Fault::Garbled,
+            ("redirect-loop", None) => Fault::RedirectLoop,
+            ("endless", None) => Fault::Endless,
+            ("line", None) => Fault::Line,
+            ("nested", None) => Fault::Nested,
+            ("hostile", None) => Fault::Hostile,
+            ("empty", None) => Fault::Empty,
+            ("huge-header", None) => Fault::HugeHeader,
+            (status, retry) => {
+                let status = status.parse().ok().filter(|status| (400..600).contains(status));
+                let status = status.ok_or_else(|| format!("`{text}` is no fault; there are: {NAMES}"))?;
+                Fault::Status(status, retry.map(parse_seconds).transpose()?.map(|time| time.as_secs()))
+            }
+        })
+    }
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

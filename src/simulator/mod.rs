@@ -4,6 +4,7 @@
 //! To add one: write `simulator/<name>.rs` with a [`Simulator`], then add its two lines here.
 
 pub mod faults;
+pub mod oauth1;
 pub mod quote;
 pub mod server;
 pub mod stream;
@@ -12,8 +13,6 @@ pub mod x;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
-
-use faults::Faults;
 
 /// How a simulator is started from the command line.
 #[derive(Debug, Clone)]
@@ -24,8 +23,8 @@ pub struct Options {
     pub seed: u64,
     /// How often its data changes.
     pub step: Duration,
-    /// What goes wrong.
-    pub faults: Faults,
+    /// What goes wrong, in the words of [`faults`] and of the simulator.
+    pub faults: String,
     /// Of a stream: so many prepared records at once, as fast as they are taken. Zero is none.
     pub flood: u64,
 }
@@ -45,10 +44,15 @@ pub struct Simulator {
     pub name: &'static str,
     /// One sentence about it.
     pub about: &'static str,
+    /// Where it listens unless told otherwise.
+    pub port: u16,
     /// What to look at once it runs.
     pub paths: &'static [&'static str],
     /// Starts it.
-    pub start: fn(Options) -> Starting,
+    ///
+    /// # Errors
+    /// In words, when the options are not right.
+    pub start: fn(&Options) -> Result<Starting, String>,
 }
 
 /// Every simulator.

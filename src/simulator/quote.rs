@@ -23,15 +23,15 @@ pub use pages::price_at;
 pub const SIMULATOR: Simulator = Simulator {
     name: "quote",
     about: "a stock exchange's web pages: an index, thirty stocks, prices that move",
+    port: 8099,
     paths: &["/", "/stocks", "/charset/windows-1252", "/health"],
     start,
 };
 
-fn start(options: Options) -> Starting {
-    Box::pin(async move {
-        let exchange = Quote::new().seed(options.seed).step(options.step).faults(options.faults);
-        Ok(Box::new(exchange.start(options.port).await?) as Box<dyn Running>)
-    })
+fn start(options: &Options) -> Result<Starting, String> {
+    let quote = Quote::new().seed(options.seed).step(options.step).faults(options.faults.parse()?);
+    let port = options.port;
+    Ok(Box::pin(async move { Ok(Box::new(quote.start(port).await?) as Box<dyn Running>) }))
 }
 
 /// An exchange that is about to open.

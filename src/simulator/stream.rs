@@ -47,6 +47,8 @@ pub struct Stream {
     /// What is written. When its sender is dropped the stream ends as with [`Piece::End`]; when the client goes away,
     /// this is dropped, and the sender sees it.
     pub pieces: UnboundedReceiver<Piece>,
+    /// How long the client may leave what was written lying before the connection is ended.
+    pub patience: Duration,
 }
 
 impl Stream {
@@ -62,6 +64,7 @@ impl Stream {
         head.push_str("Transfer-Encoding: chunked\r\n\r\n");
         socket.write_all(head.as_bytes()).await?;
         let mut ignored = [0; 256];
+        let patience = self.patience;
         loop {
             let piece = tokio::select! {
                 piece = self.pieces.recv() => piece.unwrap_or(Piece::End),
@@ -71,10 +74,10 @@ impl Stream {
                 },
             };
             match piece {
-                Piece::Chunk(bytes) => write_chunk(&mut socket, &bytes).await?,
+                Piece::Chunk(bytes) => write_chunk(&mut socket, &bytes, patience).await?,
                 Piece::Flood(maker, count) => {
                     for number in 0..count {
-                        write_chunk(&mut socket, &(maker.0)(number)).await?;
+                        write_chunk(&mut socket, &(maker.0)(number), patience).await?;
                     }
                 }
                 Piece::Half(bytes) => {
@@ -98,7 +101,7 @@ impl Stream {
     }
 }
 
-async fn write_chunk(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+async fn write_chunk(socket: &mut TcpStream, bytes: &[u8], patience: Duration) -> io::Result<()> {
     if bytes.is_empty() {
         // An empty chunk is the end.
         return Ok(());
@@ -107,5 +110,6 @@ async fn write_chunk(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     chunk.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
     chunk.extend_from_slice(bytes);
     chunk.extend_from_slice(b"\r\n");
-    socket.write_all(&chunk).await
+    // A slow reader is got rid of: when this fails, the socket is dropped.
+    tokio::time::timeout(patience, socket.write_all(&chunk)).await?
 }

@@ -7,6 +7,7 @@
 
 mod endpoints;
 mod faults;
+mod legacy;
 mod line;
 mod replay;
 mod state;
@@ -24,8 +25,10 @@ use chrono::{DateTime, Utc};
 use tokio::task::AbortHandle;
 
 pub use self::faults::{Fault, Faults};
+pub use self::legacy::enhance_your_calm;
 pub use self::line::Coding;
 pub use self::state::{Connection, Logged, Policy, StoredRule};
+use super::oauth1::Keys;
 use super::server::{Reply, Request, Server};
 use super::{Options, Running, Simulator, Starting};
 use post::Post;
@@ -35,19 +38,23 @@ use state::State;
 pub const SIMULATOR: Simulator = Simulator {
     name: "x",
     about: "X: the filtered stream with rules, limits and recovery; the token is `simulated-token`",
+    port: 8097,
     paths: &["/2/tweets/search/stream", "/2/tweets/search/stream/rules"],
     start,
 };
 
-fn start(options: Options) -> Starting {
-    Box::pin(async move {
-        let settings = Settings { seed: options.seed, every: Some(options.step), ..Settings::default() };
-        let x = X::start(options.port, settings).await?;
-        if options.flood > 0 {
-            x.flood(options.flood);
+fn start(options: &Options) -> Result<Starting, String> {
+    let faults = Faults::named(options.seed, &options.faults.parse()?);
+    let settings = Settings { seed: options.seed, every: Some(options.step), ..Settings::default() };
+    let (port, flood) = (options.port, options.flood);
+    Ok(Box::pin(async move {
+        let x = X::start(port, settings).await?;
+        x.set_faults(faults);
+        if flood > 0 {
+            x.flood(flood);
         }
         Ok(Box::new(x) as Box<dyn Running>)
-    })
+    }))
 }
 
 /// Tells the time of day.
@@ -62,12 +69,20 @@ pub struct Settings {
     pub consumer_key: String,
     /// Its secret.
     pub consumer_secret: String,
+    /// An account's token, and its secret, for the signed requests of v1.1.
+    pub access_token: String,
+    /// The secret.
+    pub access_secret: String,
     /// What posts are made of.
     pub seed: u64,
     /// How often a post is made; `None` when only tests make them.
     pub every: Option<Duration>,
     /// How often there is a sign of life on a quiet stream.
     pub keep_alive: Duration,
+    /// By how much a sign of life may be late, at the most.
+    pub keep_alive_late: Duration,
+    /// How long a client may leave bytes lying in its socket before its stream is ended.
+    pub patience: Duration,
     /// How long until a new rule is in force.
     pub activation: Duration,
     /// How many streams one app may have.
@@ -98,9 +113,13 @@ impl Default for Settings {
             token: "simulated-token".into(),
             consumer_key: "simulated-key".into(),
             consumer_secret: "simulated-secret".into(),
+            access_token: "1-simulated-access".into(),
+            access_secret: "simulated-access-secret".into(),
             seed: 1,
             every: None,
             keep_alive: Duration::from_secs(20),
+            keep_alive_late: Duration::ZERO,
+            patience: Duration::from_mins(5),
             activation: Duration::ZERO,
             connections_max: 1,
             policy: Policy::Refuse,
@@ -116,6 +135,18 @@ impl Default for Settings {
                 reason = "a fake shares nothing with what it tests, not even the clock"
             )]
             clock: Arc::new(Utc::now),
+        }
+    }
+}
+
+impl Settings {
+    /// Who may sign requests.
+    fn keys(&self) -> Keys {
+        Keys {
+            consumer_key: self.consumer_key.clone(),
+            consumer_secret: self.consumer_secret.clone(),
+            token: self.access_token.clone(),
+            token_secret: self.access_secret.clone(),
         }
     }
 }
@@ -205,6 +236,11 @@ impl X {
     /// Sends bytes as they are to every open stream.
     pub fn send_raw(&self, bytes: &[u8]) {
         lock(&self.state).send_raw(bytes);
+    }
+
+    /// Sends a message to every open stream, with what delimits it there.
+    pub fn say(&self, json: &str) {
+        lock(&self.state).say(json);
     }
 
     /// Makes this happen now on every open stream.

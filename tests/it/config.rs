@@ -71,12 +71,12 @@ fn a_file_that_is_right_is_not_spoken_of() {
 
 #[test]
 fn keys() {
-    assert_snapshot!(with("colour: red\n"), @"sources/one.yaml:5:1: colour: unknown key; allowed here: active, auth, cron, enabled, encoding, every, fields, headers, kind, max_body, offset, output, published_at, records, redirects, timeout, timezone, type, url, user_agent");
+    assert_snapshot!(with("colour: red\n"), @"sources/one.yaml:5:1: colour: unknown key; allowed here: active, auth, connects, cron, enabled, encoding, every, fields, headers, kind, max_body, offset, output, published_at, records, redirects, timeout, timezone, type, url, user_agent");
     assert_snapshot!(with("evry: 1s\n"), @"sources/one.yaml:5:1: evry: unknown key; did you mean `every`?");
     assert_snapshot!(with("output: { lnik: a.out }\n"), @"sources/one.yaml:5:11: output.lnik: unknown key; did you mean `link`?");
-    assert_snapshot!(check("url: http://localhost/\n"), @"sources/one.yaml:1:1: kind: the key is missing; it says what kind of source this is: scrape");
+    assert_snapshot!(check("url: http://localhost/\n"), @"sources/one.yaml:1:1: kind: the key is missing; it says what kind of source this is: scrape, x_stream");
     assert_snapshot!(check("kind: scarpe\nurl: http://localhost/\n"), @"sources/one.yaml:1:1: kind: `scarpe` is not a kind of source; did you mean `scrape`?");
-    assert_snapshot!(check("kind: [scrape]\n"), @"sources/one.yaml:1:1: kind: a text is wanted, one of: scrape");
+    assert_snapshot!(check("kind: [scrape]\n"), @"sources/one.yaml:1:1: kind: a text is wanted, one of: scrape, x_stream");
     assert_snapshot!(check("kind: scrape\nevery: 1s\n"), @"sources/one.yaml:1:1: url: the key is missing");
     assert_snapshot!(with("every: 2s\n"), @"sources/one.yaml:5:1: duplicate mapping key `every` is not allowed here");
     assert_snapshot!(check("kind: scrape\nurl: http://localhost/\nevery: 1s\nfields: { price: { cs: span } }\n"), @"sources/one.yaml:4:20: fields.price.cs: unknown key; did you mean `css`?");

@@ -33,6 +33,8 @@ mod nginx;
 mod signing;
 // The adapter `x_stream` against the simulated X: everything that goes wrong there, and kills.
 mod x_stream;
+// The older protocol, signed.
+mod x_legacy;
 // Upstreams that would break it.
 mod hostile;
 // Killed at random moments and at every operation: nothing torn, lost or doubled, every slot accounted for.

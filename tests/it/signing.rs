@@ -1,13 +1,14 @@
-//! Signed fetches as a server sees them: every signature computed again from the request alone, by other code.
+//! Signed fetches as a server sees them: every signature computed again from the request alone, by the simulators' code.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use ring::hmac;
 use serde_json::json;
 use tapline::adapters::ADAPTERS;
 use tapline::context::{Context, SystemClock};
+use tapline::simulator::oauth1;
+use tapline::simulator::server::Request;
 use tapline::source::Source;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -76,59 +77,17 @@ fn open(url: &str) -> Box<dyn Source> {
     (adapter.parse)(settings).unwrap().open(&Context::new(Arc::new(SystemClock))).unwrap()
 }
 
-fn coded(text: &[u8]) -> String {
-    text.iter()
-        .map(|byte| match byte {
-            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' => char::from(*byte).to_string(),
-            other => format!("%{other:02X}"),
-        })
-        .collect()
-}
-
-fn plain(text: &str) -> Vec<u8> {
-    let text = text.replace('+', " ");
-    let mut parts = text.split('%');
-    let mut bytes = parts.next().unwrap().as_bytes().to_vec();
-    for part in parts {
-        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
-        bytes.extend_from_slice(&part.as_bytes()[2..]);
-    }
-    bytes
-}
-
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-}
-
 /// The parameters of the `Authorization` of a request, after its signature was found to be right.
 fn checked(head: &str) -> BTreeMap<String, String> {
-    let proof = header(head, "authorization").unwrap_or_else(|| panic!("not signed: {head}"));
-    let text = |value: &str| String::from_utf8(plain(value)).unwrap();
-    let given: BTreeMap<String, String> = proof
-        .strip_prefix("OAuth ")
-        .unwrap()
-        .split(',')
-        .map(|pair| pair.trim().split_once('=').unwrap())
-        .map(|(name, value)| (text(name), text(value.trim_matches('"'))))
-        .collect();
-    let target = head.split(' ').nth(1).unwrap();
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let from_query = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (coded(&plain(name)), coded(&plain(value)))
-    });
-    let own = given.iter().filter(|(name, _)| *name != "oauth_signature");
-    let mut pairs: Vec<_> =
-        from_query.chain(own.map(|(name, value)| (coded(name.as_bytes()), coded(value.as_bytes())))).collect();
-    pairs.sort();
-    let pairs: Vec<String> = pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let address = format!("http://{}{path}", header(head, "host").unwrap());
-    let base = format!("GET&{}&{}", coded(address.as_bytes()), coded(pairs.join("&").as_bytes()));
-    let secret = format!("{}&{}", coded(KEYS[1].as_bytes()), coded(KEYS[3].as_bytes()));
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
-    let expected = data_encoding::BASE64.encode(hmac::sign(&key, base.as_bytes()).as_ref());
-    assert_eq!(given["oauth_signature"], expected, "{base}");
-    given
+    let mut lines = head.lines();
+    let mut first = lines.next().unwrap().split(' ').map(str::to_owned);
+    let (method, path) = (first.next().unwrap(), first.next().unwrap());
+    let headers = lines.filter_map(|line| line.split_once(": "));
+    let headers = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
+    let request = Request { number: 1, connection: 1, method, path, headers, body: Vec::new() };
+    let [consumer_key, consumer_secret, token, token_secret] = KEYS.map(str::to_owned);
+    let keys = oauth1::Keys { consumer_key, consumer_secret, token, token_secret };
+    oauth1::check(&request, &keys).unwrap_or_else(|why| panic!("{why}: {head}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

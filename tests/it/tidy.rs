@@ -157,7 +157,9 @@ fn from_the_root(name: &str, code: &str) -> String {
         } else {
             let left = &modules[..modules.len().saturating_sub(up)];
             out.push_str("crate::");
-            left.iter().for_each(|module| out.extend([module, "::"]));
+            for module in left {
+                out.extend([module, "::"]);
+            }
         }
         rest = after;
     }

@@ -254,7 +254,9 @@ fn failures_are_counted_for_each_stream() {
             if group == 1 {
                 // The second try of each stream is the sync after its first.
                 let before = world.fs.counts()[&Op::Sync];
-                nths.iter().for_each(|nth| world.fs.fail_nth(Op::Sync, before + nth, Fault::Broken(0)));
+                for nth in nths {
+                    world.fs.fail_nth(Op::Sync, before + nth, Fault::Broken(0));
+                }
             }
             for source in SOURCES {
                 world.hold(source, 4);

@@ -15,10 +15,11 @@ use tokio::task::JoinHandle;
 use super::client::{Ask, Client};
 use super::frames::{Frame, Frames};
 use super::message::{Message, id_at, time_of};
+use super::posts::Posts;
 use super::recover::{Job, SETTLED, times};
 use super::rules::Existing;
 use super::settings::Recover;
-use super::v2::{Posts, bearer};
+use super::v2::bearer;
 use crate::item::{Item, Reject};
 use crate::source::SourceError;
 

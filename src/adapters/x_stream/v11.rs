@@ -154,7 +154,8 @@ fn note(message: &Message<'_>) -> Option<Note> {
             Some(Note::new("control", json!({ "why": why, "code": code, "reason": reason, "ends": true })))
         }
         Message::Warning { code, message, percent_full } => {
-            let data = json!({ "why": code, "message": message, "percent_full": percent_full, "ends": false });
+            let percent = percent_full.and_then(|percent| percent.parse::<u64>().ok());
+            let data = json!({ "why": code, "message": message, "percent_full": percent, "ends": false });
             Some(Note::new("control", data))
         }
         _ => None,

@@ -10,20 +10,23 @@ use serde_json::json;
 
 use super::XStream;
 use super::client::{Ask, Body, Client, Failure};
-use super::flatten::flatten;
 use super::frames::{Frame, Frames};
 use super::jobs::{Found, Running, Tools, again_after, text};
-use super::message::{Message, classify};
+use super::message::Message;
+use super::posts::Posts;
 use super::recover::{Interval, Job, plan};
 use super::rules::Existing;
 use crate::cursor::Cursor;
-use crate::item::{Item, Reject, raw_json};
+use crate::item::Reject;
 use crate::source::{Batch, Note, Outcome, Source, SourceError};
 
 const STREAM: &str = "/2/tweets/search/stream";
 
 /// A post made this long after the connection says that the backfill before it is over: posts come seven seconds late.
 const BACKFILL_OVER: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
+
+/// How long after a connection is there a post may be missing from it.
+const CONNECTING: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
 
 /// How often it is looked whether somebody has made rules.
 const NO_RULES: Duration = Duration::from_mins(1);
@@ -40,52 +43,6 @@ pub(super) struct Place {
     /// The ids of the rules that this source has declared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) own_rules: Vec<String>,
-}
-
-/// Makes items of messages.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Posts {
-    pub(super) flatten: bool,
-}
-
-impl Posts {
-    /// Reads one message. Only posts and what nobody knows become items.
-    ///
-    /// # Errors
-    /// The reject, when it is not JSON.
-    pub(super) fn read(self, bytes: &[u8]) -> Result<(Vec<Item>, Message<'_>), Reject> {
-        let reject = |why: String| Reject::new(Outcome::Invalid, None, why, &String::from_utf8_lossy(bytes));
-        let json = std::str::from_utf8(bytes).map_err(|error| reject(format!("the message is not UTF-8: {error}")))?;
-        let message = classify(json).map_err(|error| reject(format!("the message is not JSON: {error}")))?;
-        let raw =
-            |json: &str| raw_json(json).map_err(|why| reject(format!("the message cannot be kept as it is: {why}")));
-        let items = match &message {
-            Message::Post { id, created_at } => {
-                let data = if self.flatten {
-                    raw(&flat(json).map_err(|why| reject(format!("the post cannot be flattened: {why:#}")))?)?
-                } else {
-                    raw(json)?
-                };
-                vec![Item { id: Some(format!("x_{id}")), kind: "post".into(), published_at: *created_at, data }]
-            }
-            Message::Unknown => {
-                vec![Item { id: None, kind: "unknown".into(), published_at: None, data: raw(json)? }]
-            }
-            Message::Disconnect(_) | Message::Notice(_) => Vec::new(),
-        };
-        Ok((items, message))
-    }
-}
-
-/// The post alone, with what it refers to put into it. What X could not include has no place in that form, and is added
-/// under X's own name.
-fn flat(json: &str) -> anyhow::Result<String> {
-    let flattened = flatten(json)?;
-    let post = flattened.posts.first().map_or("{}", |post| post.get());
-    Ok(match (flattened.errors, post.trim_end().strip_suffix('}')) {
-        (Some(errors), Some(open)) => format!("{open},\"errors\":{}}}", errors.get()),
-        _ => post.to_owned(),
-    })
 }
 
 /// The `Authorization` of a bearer token.
@@ -201,8 +158,9 @@ impl V2 {
             self.reconcile().await?;
             self.note_usage().await;
         }
+        let asked_at = self.now();
         let recovery = self.place().heard_at.map(|from| {
-            let missed = Interval { from, to: self.now() };
+            let missed = Interval { from, to: asked_at };
             plan(missed, &self.settings.recover)
         });
         let recovery = recovery.unwrap_or_default();
@@ -218,7 +176,13 @@ impl V2 {
         // What the connection replays is not had before it is: until then the place stays where it was.
         let is_replaying = recovery.backfilled.is_some();
         let place = self.place();
-        recovery.jobs.into_iter().for_each(|job| add(&mut place.jobs, job));
+        for mut job in recovery.jobs {
+            // What came while the connection was made may have been missed too. What comes twice is dropped by its id.
+            if job.interval.to == asked_at {
+                job.interval.to = now + CONNECTING;
+            }
+            add(&mut place.jobs, job);
+        }
         place.heard_at = if is_replaying { recovery.backfilled.map(|interval| interval.from) } else { Some(now) };
         Ok(())
     }
@@ -268,7 +232,7 @@ impl V2 {
             let bytes = match frame {
                 Frame::KeepAlive => {
                     // Nothing is on its way.
-                    note_backfilled(&mut self.backfilling, &mut self.notes);
+                    note_backfilled(&mut self.backfilling, now, &mut self.notes);
                     continue;
                 }
                 Frame::TooLong(len, head) => {
@@ -285,7 +249,7 @@ impl V2 {
                             let is_over =
                                 |interval: &Interval| created_at.is_some_and(|at| at > interval.to + BACKFILL_OVER);
                             if self.backfilling.as_ref().is_some_and(is_over) {
-                                note_backfilled(&mut self.backfilling, &mut self.notes);
+                                note_backfilled(&mut self.backfilling, now, &mut self.notes);
                             }
                         }
                         Message::Disconnect(why) => {
@@ -302,7 +266,7 @@ impl V2 {
                     }
                     batch.items.extend(items);
                 }
-                Err(reject) => batch.rejects.extend(in_pieces(posts, bytes, &mut batch.items).err().map(|()| reject)),
+                Err(reject) => batch.rejects.extend(posts.in_pieces(bytes, &mut batch.items).err().map(|()| reject)),
             }
         }
         if self.backfilling.is_none() {
@@ -407,16 +371,7 @@ fn way(job: &Job) -> &'static str {
     }
 }
 
-fn note_backfilled(backfilling: &mut Option<Interval>, notes: &mut Vec<Note>) {
-    notes.extend(backfilling.take().map(|interval| Note::filled(interval.from, interval.to, "backfill")));
-}
-
-/// A server that ends messages with a line feed alone: the message is several.
-fn in_pieces(posts: Posts, bytes: &[u8], items: &mut Vec<Item>) -> Result<(), ()> {
-    let mut found = Vec::new();
-    for piece in bytes.split(|byte| *byte == b'\n').filter(|piece| !piece.is_empty()) {
-        found.extend(posts.read(piece).map_err(drop)?.0);
-    }
-    items.extend(found);
-    Ok(())
+/// The replay is over, and with it all is there that came before `now`.
+fn note_backfilled(backfilling: &mut Option<Interval>, now: DateTime<Utc>, notes: &mut Vec<Note>) {
+    notes.extend(backfilling.take().map(|interval| Note::filled(interval.from, now, "backfill")));
 }

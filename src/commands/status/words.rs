@@ -132,13 +132,13 @@ impl Facts {
             _ => "",
         };
         if !gone.is_empty() {
-            let was = self.what(saved, now);
+            let was = Self::what(saved, now);
             // A source that was taken away is no trouble; a service that does not run is.
             return (format!("{gone}; was {was}"), self.service.is_some());
         }
         let trouble = self.stalled(saved, now).or_else(|| Self::failing(saved, now));
         let is_well = trouble.is_none() && !matches!(tally.state.as_deref(), Some("refused" | "over_budget"));
-        let mut parts = vec![self.what(saved, now)];
+        let mut parts = vec![Self::what(saved, now)];
         parts.extend(trouble);
         if !matches!(tally.state.as_deref(), Some("refused" | "over_budget" | "stopped" | "finished")) {
             parts.extend(last_record(tally, now));
@@ -158,7 +158,7 @@ impl Facts {
     }
 
     /// The state itself.
-    fn what(&self, saved: &SavedSource, now: DateTime<Utc>) -> String {
+    fn what(saved: &SavedSource, now: DateTime<Utc>) -> String {
         let tally = &saved.tally;
         let since = tally.since.map_or_else(String::new, |at| format!(" since {}", moment(at, now)));
         let why = tally.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
@@ -257,7 +257,7 @@ mod tests {
         "2026-11-23T12:00:30Z".parse().unwrap()
     }
 
-    fn facts(saved: Value, slots: bool) -> Facts {
+    fn facts(saved: &Value, slots: bool) -> Facts {
         let schedule = crate::config::Schedule {
             when: crate::config::When::Every(std::time::Duration::from_secs(1)),
             offset: Some(std::time::Duration::ZERO),
@@ -267,7 +267,7 @@ mod tests {
         Facts {
             name: "one".into(),
             file: File::Good { kind: "x_stream".into(), slots },
-            saved: (!saved.is_null()).then(|| SavedSource::read(&to_raw_value(&saved).unwrap())),
+            saved: (!saved.is_null()).then(|| SavedSource::read(&to_raw_value(saved).unwrap())),
             service: Some(Running { pid: Some(7), since: Some(now() - TimeDelta::hours(9)) }),
         }
     }
@@ -312,7 +312,7 @@ mod tests {
             (json!({}), ("started", true)),
             (Value::Null, ("has not started; is it among those that run?", false)),
         ] {
-            let found = facts(saved.clone(), false).words(now());
+            let found = facts(&saved, false).words(now());
             assert_eq!((found.0.as_str(), found.1), expected, "{saved}");
         }
     }
@@ -323,23 +323,23 @@ mod tests {
         let failing =
             json!({"slot": "2026-11-23T12:00:29Z", "book": {"next": 1, "run": run}, "tally": {"state": "scheduled"}});
         let expected = ("scheduled, failing for 10m 30s: error: status 500".to_owned(), false);
-        assert_eq!(facts(failing, true).words(now()), expected);
+        assert_eq!(facts(&failing, true).words(now()), expected);
         let late = json!({"slot": "2026-11-23T11:00:29Z", "tally": {"state": "scheduled"}});
-        assert_eq!(facts(late, true).words(now()), ("scheduled, stalled: no tick for 1h".to_owned(), false));
+        assert_eq!(facts(&late, true).words(now()), ("scheduled, stalled: no tick for 1h".to_owned(), false));
         let well = json!({"slot": "2026-11-23T12:00:29Z"});
-        assert_eq!(facts(well, true).words(now()), ("scheduled, last slot 12:00".to_owned(), true));
+        assert_eq!(facts(&well, true).words(now()), ("scheduled, last slot 12:00".to_owned(), true));
     }
 
     #[test]
     fn what_does_not_run_says_what_it_was() {
         let saved = || json!({"tally": {"state": "streaming", "since": "2026-11-20T07:04:05Z"}});
-        let mut stopped = facts(saved(), false);
+        let mut stopped = facts(&saved(), false);
         stopped.service = None;
         assert_eq!(stopped.words(now()), ("not running; was streaming since 2026-11-20 07:04".to_owned(), false));
-        let mut gone = facts(saved(), false);
+        let mut gone = facts(&saved(), false);
         gone.file = File::Gone;
         assert_eq!(gone.words(now()), ("its file is gone; was streaming since 2026-11-20 07:04".to_owned(), true));
-        let mut broken = facts(saved(), false);
+        let mut broken = facts(&saved(), false);
         broken.file = File::Broken("one.yaml:2:1: unknown key".into());
         let (words, is_well) = broken.words(now());
         assert_eq!(words, "its file is broken: one.yaml:2:1: unknown key; streaming since 2026-11-20 07:04");

@@ -1,17 +1,19 @@
 //! The endpoints: who may ask, what is asked, what is answered.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answers;
+use super::faults::Fault;
 use super::line::{self, Manner, Out};
-use super::lock;
 use super::post::Asked;
 use super::rules::Rule;
-use super::state::{Connection, Line, Policy, State, StoredRule};
+use super::state::{Connection, Line, Policy, State, StoredRule, Wants};
+use super::{legacy, lock};
 use crate::simulator::server::{Answer, Reply, Request};
 use crate::simulator::stream::{Piece, Stream};
 
@@ -19,6 +21,9 @@ use crate::simulator::stream::{Piece, Stream};
 const LIST_MAX: u64 = 450;
 const CHANGE_MAX: u64 = 100;
 const SEARCH_MAX: u64 = 450;
+
+/// By how much signs of life are late where they are: seen at X are up to 24 s in place of 20.
+const LATE: Duration = Duration::from_secs(4);
 
 /// What the stream is asked with, beside fields.
 const STREAM_PARAMETERS: [&str; 9] = [
@@ -36,12 +41,15 @@ const STREAM_PARAMETERS: [&str; 9] = [
 /// Answers a request.
 pub(super) fn answer(state: &Arc<Mutex<State>>, request: &Request) -> Answer {
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+    if path == legacy::FILTER {
+        return legacy::answer(state, request);
+    }
     let query: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let mut state = lock(state);
     let result = match (request.method.as_str(), path) {
         ("POST", "/oauth2/token") => return token(&state, request).into(),
         _ if !is_authorized(&state, request) => Err(Box::new(unauthorized(request))),
-        ("GET", "/2/tweets/search/stream") => return stream(&mut state, request, query),
+        ("GET", "/2/tweets/search/stream") => return stream(&mut state, request, &query),
         ("GET", "/2/tweets/search/stream/rules") => list_rules(&mut state, &query),
         ("POST", "/2/tweets/search/stream/rules") => change_rules(&mut state, request, &query),
         ("GET", "/2/tweets/search/stream/rules/counts") => Ok(counts(&state)),
@@ -78,34 +86,57 @@ fn token(state: &State, request: &Request) -> Reply {
 }
 
 /// Opens a stream, unless there is a reason not to.
-fn stream(state: &mut State, request: &Request, query: Vec<(String, String)>) -> Answer {
+fn stream(state: &mut State, request: &Request, query: &[(String, String)]) -> Answer {
     let limit = state.settings.connects_max;
     let (refused, left, reset) = state.count_request("stream", limit);
-    let refused = refused.or_else(|| state.refusals.pop_front());
-    let asked = match refused.map_or(Ok(()), Err).and_then(|()| check_stream(state, &query)) {
+    let fault = state.faults.next_of_connections();
+    let refused = refused.or_else(|| state.refusals.pop_front()).or_else(|| fault?.refusal());
+    let asked = match refused.map_or(Ok(()), Err).and_then(|()| check_stream(state, query)) {
         Ok(asked) => asked,
         Err(reply) => return answers::with_window(reply, limit, left, reset).into(),
     };
-    let gzip = request.header("accept-encoding").is_some_and(|coding| coding.contains("gzip"));
-    let manner = Manner {
-        keep_alive: state.settings.keep_alive,
-        coding: state.settings.coding,
-        gzip,
-        unflushed: false,
-        seed: state.settings.seed,
-    };
+    let manner = manner(state, request, fault);
+    let answer = open(state, manner, query.to_vec(), Wants::V2(asked), fault);
+    match answer {
+        Answer::Stream(mut stream) => {
+            stream.headers.push(("x-rate-limit-limit".into(), limit.to_string()));
+            stream.headers.push(("x-rate-limit-remaining".into(), left.to_string()));
+            stream.headers.push(("x-rate-limit-reset".into(), reset.timestamp().to_string()));
+            Answer::Stream(stream)
+        }
+        Answer::Whole(reply) => Answer::Whole(reply),
+    }
+}
+
+/// How a stream is written to whoever asks for it.
+pub(super) fn manner(state: &State, request: &Request, fault: Option<Fault>) -> Manner {
+    let settings = &state.settings;
+    Manner {
+        keep_alive: settings.keep_alive,
+        late: if fault == Some(Fault::LateKeepAlives) { LATE } else { settings.keep_alive_late },
+        coding: if let Some(Fault::Written(coding)) = fault { coding } else { settings.coding },
+        gzip: request.header("accept-encoding").is_some_and(|coding| coding.contains("gzip")),
+        unflushed: fault == Some(Fault::Unflushed),
+        seed: settings.seed,
+    }
+}
+
+/// Begins a stream, with what it replays.
+pub(super) fn open(
+    state: &mut State,
+    manner: Manner,
+    query: Vec<(String, String)>,
+    wants: Wants,
+    fault: Option<Fault>,
+) -> Answer {
     let (sender, pieces) = line::start(manner);
-    let connection = Connection {
-        id: state.next_line_id(),
-        query: query.clone(),
-        opened_at: state.now(),
-        closed_at: None,
-        why: None,
-    };
-    let time = |name: &str| Some(query.iter().find(|(known, _)| known == name)?.1.parse::<DateTime<Utc>>().ok()?);
+    let get = |name: &str| query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let time = |name: &str| get(name)?.parse::<DateTime<Utc>>().ok();
     let window = time("start_time").map(|from| (from, time("end_time").unwrap_or_else(|| state.now())));
-    let mut line = Line { connection, asked, sender, is_replay: window.is_some() };
-    let minutes = query.iter().find(|(name, _)| name == "backfill_minutes").and_then(|(_, text)| text.parse().ok());
+    let minutes = get("backfill_minutes").and_then(|text| text.parse().ok());
+    let opened_at = state.now();
+    let connection = Connection { id: state.next_line_id(), query, opened_at, closed_at: None, why: None };
+    let mut line = Line { connection, wants, sender, is_replay: window.is_some() };
     if let Some((from, to)) = window {
         state.window(&mut line, from, to);
     } else if let Some(posts) = state.flood.take() {
@@ -114,15 +145,15 @@ fn stream(state: &mut State, request: &Request, query: Vec<(String, String)>) ->
         let from = state.now() - TimeDelta::from_std(state.settings.minute * minutes).unwrap_or_default();
         state.backfill(&mut line, from);
     }
+    if fault == Some(Fault::Flap) {
+        line.end(Piece::End, state.now(), "accepted, and ended at once");
+    }
     state.lines.push(line);
     let mut headers = vec![("Content-Type".to_owned(), "application/json; charset=utf-8".to_owned())];
-    if gzip {
+    if manner.gzip {
         headers.push(("Content-Encoding".into(), "gzip".into()));
     }
-    headers.push(("x-rate-limit-limit".into(), limit.to_string()));
-    headers.push(("x-rate-limit-remaining".into(), left.to_string()));
-    headers.push(("x-rate-limit-reset".into(), reset.timestamp().to_string()));
-    Answer::Stream(Stream { headers, pieces })
+    Answer::Stream(Stream { headers, pieces, patience: state.settings.patience })
 }
 
 fn check_stream(state: &mut State, query: &[(String, String)]) -> std::result::Result<Asked, Reply> {
@@ -169,7 +200,8 @@ fn check_stream(state: &mut State, query: &[(String, String)]) -> std::result::R
         return Err(answers::without_rules());
     }
     let (max, policy, now) = (state.settings.connections_max, state.settings.policy, state.now());
-    let mut open = state.open_lines();
+    let mut open: Vec<&mut Line> =
+        state.open_lines().into_iter().filter(|line| matches!(line.wants, Wants::V2(_))).collect();
     if !is_window && open.len() >= max {
         if policy == Policy::Refuse {
             return Err(answers::too_many_connections());
@@ -276,7 +308,7 @@ fn add_rules(state: &mut State, add: Vec<NewRule>, is_dry: bool) -> Reply {
                 created.push(StoredRule { id, value, tag, active_at, parsed: Arc::new(parsed) });
             }
             Err(why) => {
-                errors.push(answers::rule_error(&value, "invalid-rules", "UnprocessableEntity", Some(&why), None))
+                errors.push(answers::rule_error(&value, "invalid-rules", "UnprocessableEntity", Some(&why), None));
             }
         }
     }

@@ -17,7 +17,7 @@ pub enum Coding {
     /// Each message is a chunk.
     #[default]
     Whole,
-    /// Chunks of random sizes that have nothing to do with messages.
+    /// Chunks of random sizes that have nothing to do with messages: parts of one, or several.
     Random,
     /// A byte at a time.
     Bytes,
@@ -42,6 +42,8 @@ pub(super) enum Out {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Manner {
     pub(super) keep_alive: Duration,
+    /// By how much a sign of life may be late.
+    pub(super) late: Duration,
     pub(super) coding: Coding,
     pub(super) gzip: bool,
     /// gzip is never flushed: nothing comes out for a long time.
@@ -62,28 +64,32 @@ async fn run(manner: Manner, mut outs: UnboundedReceiver<Out>, pieces: Unbounded
         encoder: manner.gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast())),
         manner,
         random: StdRng::seed_from_u64(manner.seed),
+        held: Vec::new(),
         pieces,
     };
     let mut muted = false;
     loop {
+        let quiet = manner.keep_alive + manner.late.mul_f64(writer.random.random());
         let out = tokio::select! {
             out = outs.recv() => match out {
                 Some(out) => out,
                 None => return,
             },
-            () = tokio::time::sleep(manner.keep_alive) => Out::Message(b"\r\n".to_vec()),
+            () = tokio::time::sleep(quiet) => Out::Message(b"\r\n".to_vec()),
             () = writer.pieces.closed() => return,
         };
         match out {
             Out::Message(bytes) if muted && bytes != b"\r\n" => {}
-            Out::Message(bytes) => writer.write(&bytes),
+            Out::Message(bytes) => writer.write(bytes),
             Out::Flood(maker, count) => writer.send(Piece::Flood(maker, count)),
             Out::Torn(bytes, end) => {
+                writer.let_go();
                 writer.send(if writer.encoder.is_some() { Piece::Half(Vec::new()) } else { Piece::Half(bytes) });
                 writer.send(end);
                 return;
             }
             Out::End(end) => {
+                writer.let_go();
                 writer.send(end);
                 return;
             }
@@ -96,6 +102,8 @@ struct Writer {
     manner: Manner,
     encoder: Option<GzEncoder<Vec<u8>>>,
     random: StdRng,
+    /// Messages that go into a chunk with what follows.
+    held: Vec<u8>,
     pieces: UnboundedSender<Piece>,
 }
 
@@ -105,11 +113,12 @@ impl Writer {
         self.pieces.send(piece).ok();
     }
 
-    fn write(&mut self, bytes: &[u8]) {
+    fn write(&mut self, bytes: Vec<u8>) {
+        let is_sign_of_life = bytes == b"\r\n";
         let bytes = match &mut self.encoder {
-            None => bytes.to_vec(),
+            None => bytes,
             Some(encoder) => {
-                encoder.write_all(bytes).expect("invariant: a Vec takes everything");
+                encoder.write_all(&bytes).expect("invariant: a Vec takes everything");
                 if !self.manner.unflushed {
                     encoder.flush().expect("invariant: a Vec takes everything");
                 }
@@ -120,13 +129,24 @@ impl Writer {
             Coding::Whole => self.send(Piece::Chunk(bytes)),
             Coding::Bytes => bytes.iter().for_each(|byte| self.send(Piece::Chunk(vec![*byte]))),
             Coding::Random => {
-                let mut rest = &bytes[..];
-                while !rest.is_empty() {
-                    let (first, others) = rest.split_at(self.random.random_range(1..=rest.len()));
-                    self.send(Piece::Chunk(first.to_vec()));
-                    rest = others;
+                self.held.extend(bytes);
+                if is_sign_of_life || self.random.random_bool(0.7) {
+                    self.let_go();
                 }
             }
+        }
+    }
+
+    /// Sends what was held back, cut anywhere, or not at all.
+    fn let_go(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        let mut rest = &held[..];
+        while !rest.is_empty() {
+            let length =
+                if self.random.random_bool(0.3) { rest.len() } else { self.random.random_range(1..=rest.len()) };
+            let (first, others) = rest.split_at(length);
+            self.send(Piece::Chunk(first.to_vec()));
+            rest = others;
         }
     }
 }

@@ -9,7 +9,7 @@ use super::answers;
 use super::line::Out;
 use super::post::{Asked, Post};
 use super::rules::Rule;
-use super::state::{Line, Logged, State};
+use super::state::{Line, Logged, State, Wants};
 use crate::simulator::server::Reply;
 use crate::simulator::stream::{Maker, Piece};
 
@@ -106,10 +106,11 @@ impl State {
         let now = self.now();
         let (mut template, mut places) = (Vec::new(), Vec::new());
         let wanted = FLOOD_ID.to_string();
+        let Wants::V2(asked) = &line.wants else { return };
         for index in 0..FLOOD_CHUNK {
             let mut post = Post::make(self.settings.seed, index, now);
             post.id = FLOOD_ID;
-            let message = post.v2(&line.asked, &[("1".to_owned(), Some("flood".to_owned()))]);
+            let message = post.v2(asked, &[("1".to_owned(), Some("flood".to_owned()))]);
             let message = padded(&message);
             places.extend(message.match_indices(&wanted).map(|(at, _)| (template.len() + at, index)));
             template.extend_from_slice(message.as_bytes());

@@ -1,6 +1,6 @@
 //! Everything that this X knows: rules, posts, connections, windows.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,7 +11,7 @@ use super::answers;
 use super::faults::{Fault, Faults};
 use super::line::Out;
 use super::post::{Asked, Post};
-use super::rules::Rule;
+use super::rules::{Filter, Rule};
 use crate::simulator::server::Reply;
 use crate::simulator::stream::Piece;
 
@@ -70,9 +70,21 @@ pub struct Connection {
     pub why: Option<String>,
 }
 
+/// What a stream brings, and in which form.
+pub(super) enum Wants {
+    /// What matches the account's rules.
+    V2(Asked),
+    /// What matches its own filter.
+    V11 {
+        filter: Filter,
+        /// Each message is preceded by its length in bytes.
+        is_delimited: bool,
+    },
+}
+
 pub(super) struct Line {
     pub(super) connection: Connection,
-    pub(super) asked: Asked,
+    pub(super) wants: Wants,
     pub(super) sender: UnboundedSender<Out>,
     /// It replays a window and gets nothing new.
     pub(super) is_replay: bool,
@@ -88,6 +100,8 @@ pub(super) struct State {
     pub(super) flood: Option<u64>,
     pub(super) usage: u64,
     pub(super) credits_gone: bool,
+    /// Those of signed requests.
+    pub(super) nonces: HashSet<String>,
     windows: HashMap<&'static str, (DateTime<Utc>, u64)>,
     number: u64,
     next_rule: u64,
@@ -106,6 +120,7 @@ impl State {
             flood: None,
             usage: 0,
             credits_gone: false,
+            nonces: HashSet::new(),
             windows: HashMap::new(),
             number: 0,
             next_rule: 1_165_037_377_523_306_496,
@@ -181,24 +196,29 @@ impl State {
     /// Delivers a post to every open stream, with what goes wrong.
     pub(super) fn publish(&mut self, post: Post) -> i64 {
         let (id, matching) = (post.id, self.matching(&post));
-        if matching.is_empty() {
-            return id;
-        }
         let logged = Logged { id, at: self.now(), post: Arc::new(post), matching };
-        self.log.push_back(logged.clone());
-        if self.log.len() > LOG_MAX {
-            self.log.pop_front();
+        if !logged.matching.is_empty() {
+            self.log.push_back(logged.clone());
+            if self.log.len() > LOG_MAX {
+                self.log.pop_front();
+            }
         }
         self.notice_gone();
-        let is_watched = self.lines.iter().any(|line| !line.is_replay && line.is_open());
-        // A fault goes with a post that somebody gets.
-        let fault = if is_watched { self.faults.next() } else { None };
         let now = self.now();
-        for line in self.lines.iter_mut().filter(|line| !line.is_replay && line.is_open()) {
+        let mut wanting: Vec<&mut Line> = self.lines.iter_mut().filter(|line| line.wants(&logged)).collect();
+        // A fault goes with a post that somebody gets.
+        let fault = if wanting.is_empty() { None } else { self.faults.next() };
+        for line in &mut wanting {
             self.usage += 1;
             line.deliver(&logged, fault, now);
         }
         id
+    }
+
+    pub(super) fn say(&self, json: &str) {
+        for line in self.lines.iter().filter(|line| line.is_open()) {
+            line.say(json);
+        }
     }
 
     pub(super) fn send_raw(&mut self, bytes: &[u8]) {
@@ -256,12 +276,29 @@ impl Line {
         self.close(now, why);
     }
 
+    /// Whether it is to get this post.
+    fn wants(&self, logged: &Logged) -> bool {
+        let is_meant = match &self.wants {
+            Wants::V2(_) => !logged.matching.is_empty() && !self.is_replay,
+            Wants::V11 { filter, .. } => filter.matches(&logged.post),
+        };
+        is_meant && self.is_open()
+    }
+
     /// Sends a post as it is, or with what goes wrong.
     pub(super) fn deliver(&mut self, logged: &Logged, fault: Option<Fault>, now: DateTime<Utc>) {
-        let message = logged.post.v2(&self.asked, &logged.matching);
-        let line = format!("{message}\r\n").into_bytes();
+        let message = match &self.wants {
+            Wants::V2(asked) => logged.post.v2(asked, &logged.matching),
+            Wants::V11 { .. } => logged.post.v11(),
+        };
+        let line = self.framed(&message);
+        let is_v2 = matches!(self.wants, Wants::V2(_));
         match fault {
             None => self.send(Out::Message(line)),
+            // These are about what only v2 has.
+            Some(Fault::PartialError | Fault::NumericIds | Fault::NullTag | Fault::BareLineFeed) if !is_v2 => {
+                self.send(Out::Message(line));
+            }
             Some(Fault::PartialError) => {
                 let error = r#","errors":[{"value":"1","detail":"Could not find tweet with referenced_tweets.id: [1].","title":"Not Found Error","resource_type":"tweet","parameter":"referenced_tweets.id","resource_id":"1","type":"https://api.x.com/2/problems/resource-not-found"}]}"#;
                 let open = message.strip_suffix('}').unwrap_or(&message);
@@ -286,8 +323,16 @@ impl Line {
         }
     }
 
-    fn say(&self, message: &str) {
-        self.send(Out::Message(format!("{message}\r\n").into_bytes()));
+    /// A message as it goes over the wire. A length counts bytes, and the line end with them.
+    fn framed(&self, message: &str) -> Vec<u8> {
+        match self.wants {
+            Wants::V11 { is_delimited: true, .. } => format!("{}\r\n{message}\r\n", message.len() + 2).into_bytes(),
+            _ => format!("{message}\r\n").into_bytes(),
+        }
+    }
+
+    pub(super) fn say(&self, message: &str) {
+        self.send(Out::Message(self.framed(message)));
     }
 
     /// Something goes wrong, with a post at hand or without.

@@ -188,10 +188,14 @@ impl Tap {
 
     /// The same while it may be written: the entries that are whole so far.
     pub fn ledger_so_far(&self, source: &str) -> Vec<Value> {
-        let text = self.segments("_ledger").into_values().collect::<String>();
+        self.records_so_far("_ledger").into_iter().filter(|entry| entry["source"] == source).collect()
+    }
+
+    /// The records of a stream that are whole so far, while it may be written.
+    pub fn records_so_far(&self, stream: &str) -> Vec<Value> {
+        let text = self.segments(stream).into_values().collect::<String>();
         let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-        let entries = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        entries.filter(|entry| entry["source"] == source).collect()
+        whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
 
     /// How many ticks the ledger accounts for, by outcome; `missed` are those of gaps.
