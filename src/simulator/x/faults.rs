@@ -50,7 +50,7 @@ pub enum Fault {
     Twice,
     /// Five signs of life at once.
     KeepAlives,
-    /// A connection is refused. The name is one of [`REFUSALS`].
+    /// A connection is refused. The name is a status, or one with more to it: `429=cap`.
     Refuse(&'static str),
     /// A connection is accepted, and ended at once.
     Flap,
