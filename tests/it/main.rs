@@ -35,6 +35,8 @@ mod signing;
 mod x_stream;
 // The older protocol, signed.
 mod x_legacy;
+// The simulated X against clients that nobody here wrote.
+mod tweepy;
 // Upstreams that would break it.
 mod hostile;
 // Killed at random moments and at every operation: nothing torn, lost or doubled, every slot accounted for.

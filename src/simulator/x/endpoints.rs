@@ -273,7 +273,8 @@ fn change_rules(state: &mut State, request: &Request, query: &[(String, String)]
     if let (Some(reply), ..) = state.count_request("change", CHANGE_MAX) {
         return Err(Box::new(reply));
     }
-    let is_set = |name: &str| query.iter().any(|(known, value)| known == name && value == "true");
+    // tweepy writes `True`, and X takes it.
+    let is_set = |name: &str| query.iter().any(|(known, value)| known == name && value.eq_ignore_ascii_case("true"));
     let change: Change = serde_json::from_slice(&request.body)
         .map_err(|error| Box::new(answers::invalid("body", "", &error.to_string())))?;
     let is_dry = is_set("dry_run");
