@@ -27,6 +27,15 @@ pub trait Source: Send {
     /// Each variant of [`SourceError`] is an instruction to the driver.
     async fn connect(&mut self, cursor: Option<&Cursor>) -> Result<(), SourceError>;
 
+    /// Where the connection that was just made begins, if upstream can go on from there.
+    ///
+    /// The driver asks after the very first [`connect`](Self::connect) of a source, and saves it before it reads: a
+    /// process that is killed before its first batch is committed knows what it missed all the same. Later positions
+    /// come with the batches.
+    fn cursor(&self) -> Option<Cursor> {
+        None
+    }
+
     /// Returns the next batch: for a polled source what one tick brought, for a stream what has arrived.
     ///
     /// Cancel-safe: when the future is dropped, nothing is lost that a later call would not bring.

@@ -211,7 +211,9 @@ impl Account {
 
     fn gap(&mut self, entry: &Entry<'_>) {
         let (Some(from), Some(to)) = (entry.time("from"), entry.time("to")) else { return };
-        self.from.get_or_insert(from);
+        // What was said of the run before may have been lost with it, and the gap still knows of that run.
+        let begins = if from < to { from } else { to.max(entry.at) };
+        self.from = Some(self.from.map_or(begins, |known| known.min(begins)));
         self.gaps.push(Loss { time: Interval::new(from, to), why: entry.text("why").to_owned() });
         self.know(to);
     }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 pub enum Piece {
     /// Bytes as one chunk of chunked coding.
     Chunk(Vec<u8>),
-    /// So many chunks made by their number, when the client is ready for them.
+    /// So many writes of chunks that are made, with their framing, by their number, when the client is ready for them.
     Flood(Maker, u64),
     /// A chunk that is announced whole and of which only this much comes; nothing may follow but an end.
     Half(Vec<u8>),
@@ -77,7 +77,7 @@ impl Stream {
                 Piece::Chunk(bytes) => write_chunk(&mut socket, &bytes, patience).await?,
                 Piece::Flood(maker, count) => {
                     for number in 0..count {
-                        write_chunk(&mut socket, &(maker.0)(number), patience).await?;
+                        write(&mut socket, &(maker.0)(number), patience).await?;
                     }
                 }
                 Piece::Half(bytes) => {
@@ -110,6 +110,10 @@ async fn write_chunk(socket: &mut TcpStream, bytes: &[u8], patience: Duration) -
     chunk.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
     chunk.extend_from_slice(bytes);
     chunk.extend_from_slice(b"\r\n");
-    // A slow reader is got rid of: when this fails, the socket is dropped.
-    tokio::time::timeout(patience, socket.write_all(&chunk)).await?
+    write(socket, &chunk, patience).await
+}
+
+/// A slow reader is got rid of: when this fails, the socket is dropped.
+async fn write(socket: &mut TcpStream, bytes: &[u8], patience: Duration) -> io::Result<()> {
+    tokio::time::timeout(patience, socket.write_all(bytes)).await?
 }

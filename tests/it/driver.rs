@@ -34,6 +34,8 @@ pub(crate) enum Step {
     Silent(Duration),
     /// A sign of life.
     Alive,
+    /// Nothing for so long, and then a sign of life.
+    Quiet(Duration),
     /// Says something about the source.
     Note(&'static str),
     /// Gives the next records of its endless numbered series.
@@ -79,6 +81,11 @@ impl Script {
             replays: false,
             forgetful: false,
         }
+    }
+
+    /// How many steps are left.
+    pub(crate) fn left(&self) -> usize {
+        self.steps.lock().unwrap().len()
     }
 
     fn step(&self) -> Option<Step> {
@@ -147,6 +154,10 @@ impl Source for Scripted {
                 tokio::time::sleep(quiet).await;
                 Err(SourceError::Silent { quiet })
             }
+            Some(Step::Quiet(time)) => {
+                tokio::time::sleep(time).await;
+                Ok(Batch::default())
+            }
             Some(Step::Alive) => Ok(Batch::default()),
             Some(Step::Note(kind)) => {
                 self.notes.push(Note::new(kind, serde_json::json!({})));
@@ -170,8 +181,7 @@ impl Clock for TestClock {
     }
 }
 
-fn start_writer(dir: &Path) -> (Writer, WriterThread) {
-    let fs: Arc<dyn Fs> = Arc::new(Disk);
+fn start_writer(fs: Arc<dyn Fs>, dir: &Path) -> (Writer, WriterThread) {
     let commits = Commits::open(Arc::clone(&fs), dir, Durability::Process, SystemClock.now()).unwrap();
     let options =
         Options { every: Duration::from_millis(5), bytes: 1 << 20, durability: Durability::Process, disk_free_min: 0 };
@@ -195,7 +205,12 @@ fn config(script: &Script, every: Option<Duration>) -> SourceConfig {
 
 /// Runs the driver on the data folder `dir` until the script ends it.
 pub(crate) async fn drive(dir: &Path, script: &Script, every: Option<Duration>) -> End {
-    let (writer, thread) = start_writer(dir);
+    drive_on(Arc::new(Disk), dir, script, every).await
+}
+
+/// The same on another disk.
+pub(crate) async fn drive_on(fs: Arc<dyn Fs>, dir: &Path, script: &Script, every: Option<Duration>) -> End {
+    let (writer, thread) = start_writer(fs, dir);
     let config = Arc::new(config(script, every));
     let streams = Streams::of(&config);
     for name in [streams.records, streams.rejected, ledger::STREAM.into()] {

@@ -1,12 +1,15 @@
 //! How the driver keeps a stream: ladders, flaps, gaps, budgets and duplicates, attempt by attempt on paused time.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tapline::pipeline::driver::End;
 use tapline::source::Budget;
 
-use crate::driver::{Script, Step, drive, numbers, records};
+use crate::driver::{Script, Step, drive, drive_on, numbers, records};
+use crate::support::stuck_fs::StuckFs;
+use crate::support::tap::{PATIENCE, pause, wait_until};
 
 /// The waits between attempts, in milliseconds.
 fn waits(script: &Script) -> Vec<u64> {
@@ -146,4 +149,97 @@ async fn what_comes_twice_is_written_once() {
     assert_eq!(numbers(dir.path()), (0..8).collect::<Vec<_>>());
     let notes = records(dir.path(), "_ledger").into_iter().filter(|entry| entry["type"] == "control").count();
     assert_eq!(notes, 3);
+}
+
+/// A disk that stands still does not hold up the reader until 8 MiB wait for it; then it does, and the ledger says so once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_disk_is_noticed_when_the_buffer_is_full_and_not_before() {
+    const STEPS: usize = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let disk = StuckFs::default();
+    // Each step is about 1 MB of lines, and all of them several times what may wait.
+    let steps = [vec![Step::Give(1)], vec![Step::Give(10_000); STEPS], vec![Step::End]].concat();
+    let script = Script::new(steps);
+    let (path, running, fs) = (dir.path().to_owned(), script.clone(), disk.clone());
+    disk.stick(false);
+    let driven = tokio::spawn(async move { drive_on(Arc::new(fs), &path, &running, None).await });
+    wait_until("it has begun", PATIENCE, || script.left() <= STEPS);
+    disk.stick(true);
+    // It reads on, until it does not.
+    let mut last = (script.left(), Instant::now());
+    wait_until("the reader waits", PATIENCE, || {
+        if script.left() != last.0 {
+            last = (script.left(), Instant::now());
+        }
+        last.1.elapsed() > Duration::from_millis(1500)
+    });
+    let line = records(dir.path(), "scripted").first().map_or(100, |record| record.to_string().len() + 1);
+    let read = (STEPS - last.0 + 1) * 10_000 * line;
+    assert!(last.0 > 0, "what waits has no bound");
+    assert!(read > 6 << 20, "it stopped after {read} bytes, long before the buffer was full");
+    pause(Duration::from_millis(500));
+    disk.stick(false);
+    assert_eq!(driven.await.unwrap(), End::Finished);
+    let all = u64::try_from(STEPS).unwrap() * 10_000 + 1;
+    assert_eq!(numbers(dir.path()), (0..all).collect::<Vec<_>>(), "nothing is lost, and the order kept");
+    let ledger = records(dir.path(), "_ledger");
+    let slow: Vec<_> = ledger.iter().filter(|entry| entry["type"] == "slow_disk").collect();
+    assert_eq!(slow.len(), 1, "{slow:?}");
+    assert!(slow[0]["data"]["waited_seconds"].as_f64().unwrap() >= 1.0, "{slow:?}");
+}
+
+/// A day of a stream: signs of life each twenty seconds, a flood each hour, silence that is a dead connection, the
+/// disconnect that X makes once a day, an outage. Every moment of it is either connected or in a gap with its cause.
+#[tokio::test(start_paused = true)]
+async fn a_day_is_accounted_for_to_the_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let silence = Duration::from_secs(25);
+    let mut steps = Vec::new();
+    for hour in 0..24 {
+        steps.extend([Step::Quiet(Duration::from_secs(20)); 179]);
+        steps.push(Step::Give(1000));
+        match hour {
+            3 | 9 | 15 | 21 => steps.push(Step::Silent(silence)),
+            11 => steps.push(Step::Lose),
+            // Nobody can be reached for a while, then the server is out of order, then it wants to be left alone.
+            17 => {
+                steps.push(Step::Lose);
+                steps.extend([Step::NoConnection; 20]);
+                steps.extend([Step::Unavailable; 5]);
+                steps.extend([Step::Limited; 2]);
+            }
+            _ => {}
+        }
+    }
+    steps.push(Step::End);
+    let script = Script::new(steps);
+    let began = tokio::time::Instant::now();
+    assert_eq!(drive(dir.path(), &script, None).await, End::Finished);
+    let day = began.elapsed();
+    assert!(day > Duration::from_hours(23), "{day:?}");
+    assert_eq!(numbers(dir.path()), (0..24_000).collect::<Vec<_>>(), "each once, in order");
+
+    let ledger = records(dir.path(), "_ledger");
+    let of = |kind: &str| {
+        ledger.iter().filter(|entry| entry["type"] == kind).map(|entry| &entry["data"]).collect::<Vec<_>>()
+    };
+    let gaps = of("gap");
+    assert_eq!(gaps.iter().filter(|gap| gap["why"].as_str().unwrap().contains("25s")).count(), 4, "{gaps:?}");
+    assert_eq!((gaps.len(), of("lost").len(), of("connected").len()), (6, 6, 7), "{gaps:?}");
+    let length = |gap: &serde_json::Value| (time(&gap["to"]) - time(&gap["from"])).num_milliseconds();
+    for gap in &gaps {
+        let why = gap["why"].as_str().unwrap();
+        if why.contains("25s") {
+            assert!((25_000..25_500).contains(&length(gap)), "it begins with the silence: {gap}");
+        }
+    }
+    // The steps of the three ladders, each up to a quarter longer.
+    let ladders: i64 = (1..=20).map(|attempt| attempt * 250).sum::<i64>() + 155_000 + 180_000;
+    let outage = gaps.iter().map(|gap| length(gap)).max().unwrap();
+    assert!((ladders..ladders * 5 / 4 + 1000).contains(&outage), "{outage} and not {ladders}");
+    // Nothing of the day is left over: what was connected lies between the gaps.
+    let quiet = 24 * 179 * 20_000_i64;
+    let missing: i64 = gaps.iter().map(|gap| length(gap)).sum();
+    assert!((i64::try_from(day.as_millis()).unwrap() - quiet - missing).abs() < 1000, "{day:?} {quiet} {missing}");
+    assert_eq!(script.tried.lock().unwrap().len(), 7 + 27);
 }

@@ -148,7 +148,11 @@ impl V2 {
     /// What the account has used of its posts, where it tells.
     pub(super) async fn note_usage(&mut self) {
         let Ok(usage) = self.client.json::<Value>(self.ask(Method::GET, USAGE, &[])).await else { return };
-        let get = |key: &str| usage.pointer(&format!("/data/{key}")).cloned().filter(|value| !value.is_null());
+        // X writes numbers as strings.
+        let get = |key: &str| {
+            let value = usage.pointer(&format!("/data/{key}"))?;
+            value.as_u64().or_else(|| value.as_str()?.parse().ok())
+        };
         let (used, cap) = (get("project_usage"), get("project_cap"));
         if let (Some(used), Some(cap)) = (used, cap) {
             self.notes

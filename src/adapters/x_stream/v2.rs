@@ -121,6 +121,10 @@ impl Source for V2 {
         }
     }
 
+    fn cursor(&self) -> Option<Cursor> {
+        Cursor::new(self.place.as_ref()?).ok()
+    }
+
     fn notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
     }
@@ -274,10 +278,6 @@ impl V2 {
         }
         batch.cursor = self.cursor();
         batch
-    }
-
-    fn cursor(&self) -> Option<Cursor> {
-        Cursor::new(self.place.as_ref()?).ok()
     }
 
     /// The body has ended. What there is of a message is kept as a reject: it will not come again.

@@ -85,6 +85,20 @@ fn a_gap_has_its_bounds_its_cause_and_what_filled_it() {
     assert_eq!(found.kind.as_deref(), Some("x_stream"));
 }
 
+/// Killed before its first entries were written: the gap after it is all that is known of that run.
+#[test]
+fn a_gap_before_the_first_connection_that_is_known_counts() {
+    let mut book = Book::new();
+    book.note(31, "started", &json!({"kind": "x_stream"})).note(31, "connected", &json!({"since": at(30)})).note(
+        31,
+        "gap",
+        &json!({"from": at(10), "to": at(30), "why": NOT_RUNNING}),
+    );
+    let found = book.finish(50, true, None);
+    assert_eq!(found.span, Some(seconds(10, 50)));
+    assert_eq!(times(&found), [(seconds(10, 30), NOT_RUNNING)]);
+}
+
 #[test]
 fn a_loss_without_an_end_is_open_until_now() {
     let mut book = Book::new();

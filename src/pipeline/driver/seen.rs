@@ -3,7 +3,7 @@
 //! The files are what they are read from: a restarted driver reads the end of its stream back, and so knows exactly what
 //! stands there, whatever a crash did to everything else. Only hashes are kept, in bounded memory.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
@@ -15,9 +15,10 @@ use crate::pipeline::writer::Writer;
 use crate::sink::Position;
 use crate::sinks::segments::read::Reader;
 
-/// How many ids are remembered: what fills a hash table of a million places, 17 MB with their order. At 250 records a
-/// second, which is what X grants, that is an hour; what upstream repeats is the last minutes before a loss.
-const IDS_MAX: usize = (1 << 20) / 8 * 7;
+/// How many ids make a generation: what fills a hash table of half a million places, 5 MB. The last two generations are
+/// remembered. At 250 records a second, which is what X grants, one is half an hour; what upstream repeats is the last
+/// minutes before a loss.
+const GENERATION: usize = (1 << 19) / 8 * 7;
 
 /// How far before the last record the files are read back.
 const READ_BACK: TimeDelta = TimeDelta::minutes(15);
@@ -31,9 +32,13 @@ const READ_BYTES: usize = 1 << 20;
 /// The ids of the last records.
 pub(super) struct Seen {
     hasher: RandomState,
-    hashes: HashSet<u64, BuildHasherDefault<Itself>>,
-    order: VecDeque<u64>,
+    /// The generation that grows, and the one before it. A table from which the oldest are taken one by one would double
+    /// for the places that they leave behind.
+    young: Hashes,
+    old: Hashes,
 }
+
+type Hashes = HashSet<u64, BuildHasherDefault<Itself>>;
 
 /// A hash needs no hashing.
 #[derive(Default)]
@@ -65,7 +70,7 @@ struct Identity<'a> {
 
 impl Seen {
     fn empty() -> Self {
-        Self { hasher: RandomState::new(), hashes: HashSet::default(), order: VecDeque::new() }
+        Self { hasher: RandomState::new(), young: Hashes::default(), old: Hashes::default() }
     }
 
     /// Reads the end of a source's stream back. Blocks.
@@ -118,17 +123,13 @@ impl Seen {
     }
 
     fn remember(&mut self, hash: u64) -> bool {
-        if self.hashes.contains(&hash) {
+        if self.young.contains(&hash) || self.old.contains(&hash) {
             return false;
         }
-        // Room is made first, or the table would double for the one that is over.
-        if self.order.len() == IDS_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.hashes.remove(&oldest);
+        if self.young.len() == GENERATION {
+            self.old = std::mem::take(&mut self.young);
         }
-        self.order.push_back(hash);
-        self.hashes.insert(hash)
+        self.young.insert(hash)
     }
 }
 
@@ -141,11 +142,11 @@ mod tests {
         let mut seen = Seen::empty();
         assert!(seen.is_new("x_1"));
         assert!(!seen.is_new("x_1"));
-        for id in 2..=IDS_MAX + 1 {
+        for id in 2..=2 * GENERATION + 1 {
             assert!(seen.is_new(&format!("x_{id}")));
         }
-        assert!(!seen.is_new("x_2"), "the last ones are remembered");
-        assert!(seen.is_new("x_1"), "the oldest is forgotten");
-        assert!(seen.hashes.capacity() <= IDS_MAX + 8, "the table has not grown: {}", seen.hashes.capacity());
+        assert!(!seen.is_new(&format!("x_{}", GENERATION + 2)), "the last ones are remembered");
+        assert!(seen.is_new("x_1"), "the oldest are forgotten");
+        assert!(seen.young.capacity() <= GENERATION && seen.old.capacity() <= GENERATION, "no table has grown");
     }
 }

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
+use crate::cursor::Cursor;
 use crate::pipeline::backoff::{Backoff, Class, Connects, STEADY};
 use crate::pipeline::commit::Append;
 use crate::pipeline::ledger::text;
@@ -139,6 +140,9 @@ impl Driver {
         line.connects.made(Instant::now());
         let mut connection =
             Connection { at: self.context.now(), since: Instant::now(), is_alive: false, is_success: false };
+        if self.saved.alive_at.is_none() {
+            self.save_beginning(source.cursor(), connection.at).await?;
+        }
         loop {
             let batch = match self.unless_stopped(timeout(ALIVE_EVERY, source.next())).await {
                 None => return Ok(Over::End(End::Stopped)),
@@ -168,6 +172,15 @@ impl Driver {
                 return Ok(Over::End(End::Stopped));
             }
         }
+    }
+
+    /// Of a source that has never run: from here on, what is missing is missing.
+    async fn save_beginning(&mut self, cursor: Option<Cursor>, at: DateTime<Utc>) -> Result<(), Ended> {
+        self.saved.alive_at = Some(at);
+        self.saved.cursor = cursor;
+        let number = self.append(Append::default()).await?;
+        self.writer.committed().wait_for(|committed| *committed >= number).await.map_err(|_| Ended)?;
+        Ok(())
     }
 
     /// The future's output, or `None` when the source is told to stop first.

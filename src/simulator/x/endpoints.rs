@@ -115,7 +115,8 @@ pub(super) fn manner(state: &State, request: &Request, fault: Option<Fault>) -> 
         keep_alive: settings.keep_alive,
         late: if fault == Some(Fault::LateKeepAlives) { LATE } else { settings.keep_alive_late },
         coding: if let Some(Fault::Written(coding)) = fault { coding } else { settings.coding },
-        gzip: request.header("accept-encoding").is_some_and(|coding| coding.contains("gzip")),
+        // Prepared posts are for measuring how they are read, not how they are unpacked.
+        gzip: state.flood.is_none() && request.header("accept-encoding").is_some_and(|coding| coding.contains("gzip")),
         unflushed: fault == Some(Fault::Unflushed),
         seed: settings.seed,
     }

@@ -231,6 +231,12 @@ impl Faults {
         }
     }
 
+    /// These kinds by turns, and the others' named ones.
+    #[must_use]
+    pub fn and(self, named: Self) -> Self {
+        Self { mixed: self.mixed, ..named }
+    }
+
     /// The fault that goes with the next post.
     pub(super) fn next(&mut self) -> Option<Fault> {
         self.posts += 1;
@@ -272,7 +278,11 @@ mod tests {
         for (name, fault) in NAMES {
             assert_eq!(name.parse(), Ok(fault));
         }
-        insta::assert_snapshot!("1%:disconnect=Bored".parse::<schedule::Faults<Fault>>().unwrap_err());
-        insta::assert_snapshot!("1%:teapot".parse::<schedule::Faults<Fault>>().unwrap_err());
+        let wrong = |text: &str| text.parse::<schedule::Faults<Fault>>().unwrap_err();
+        let disconnects = wrong("1%:disconnect=Bored");
+        assert!(disconnects.contains("the kinds are OperationalDisconnect, "), "{disconnects}");
+        let nothing = wrong("1%:teapot");
+        assert!(nothing.starts_with("`1%:teapot`: `teapot` is no fault; there are, of posts"), "{nothing}");
+        assert!(nothing.contains("half-open") && nothing.contains("429=cap"), "{nothing}");
     }
 }

@@ -19,8 +19,8 @@ const SEARCH_LAG: TimeDelta = TimeDelta::seconds(10);
 /// How long the prepared posts are, about, in bytes.
 const FLOOD_BYTES: usize = 2000;
 
-/// How many prepared posts go into one chunk.
-const FLOOD_CHUNK: u64 = 32;
+/// How many prepared posts are written at once. Each is a chunk of its own, as X sends it.
+const FLOOD_WRITE: u64 = 32;
 
 /// The first id of prepared posts: all of them have 19 digits.
 const FLOOD_ID: i64 = 1_800_000_000_000_000_000;
@@ -107,23 +107,24 @@ impl State {
         let (mut template, mut places) = (Vec::new(), Vec::new());
         let wanted = FLOOD_ID.to_string();
         let Wants::V2(asked) = &line.wants else { return };
-        for index in 0..FLOOD_CHUNK {
+        for index in 0..FLOOD_WRITE {
             let mut post = Post::make(self.settings.seed, index, now);
             post.id = FLOOD_ID;
             let message = post.v2(asked, &[("1".to_owned(), Some("flood".to_owned()))]);
             let message = padded(&message);
+            let message = format!("{:x}\r\n{message}\r\n", message.len());
             places.extend(message.match_indices(&wanted).map(|(at, _)| (template.len() + at, index)));
             template.extend_from_slice(message.as_bytes());
         }
         let maker = Maker(Arc::new(move |chunk| {
             let mut bytes = template.clone();
             for (place, index) in &places {
-                let id = (FLOOD_ID.unsigned_abs() + chunk * FLOOD_CHUNK + index).to_string();
+                let id = (FLOOD_ID.unsigned_abs() + chunk * FLOOD_WRITE + index).to_string();
                 bytes[*place..*place + id.len()].copy_from_slice(id.as_bytes());
             }
             bytes
         }));
-        line.send(Out::Flood(maker, posts / FLOOD_CHUNK));
+        line.send(Out::Flood(maker, posts / FLOOD_WRITE));
         line.end(Piece::End, now, "the flood is over");
     }
 }

@@ -4,4 +4,5 @@ pub(crate) mod kill_fs;
 pub(crate) mod model;
 pub(crate) mod nginx;
 pub(crate) mod sim_fs;
+pub(crate) mod stuck_fs;
 pub(crate) mod tap;

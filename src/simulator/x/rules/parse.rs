@@ -36,9 +36,7 @@ impl<'a> Parser<'a> {
 
     fn any(&mut self) -> Result<Node, String> {
         let mut parts = vec![self.all()?];
-        while let Some(rest) = self.rest().strip_prefix("OR")
-            && rest.starts_with([' ', '('])
-        {
+        while is_or(self.rest()) {
             self.at += 2;
             parts.push(self.all()?);
         }
@@ -49,8 +47,7 @@ impl<'a> Parser<'a> {
         let mut parts = Vec::new();
         loop {
             let rest = self.rest();
-            let is_or = rest == "OR" || rest.starts_with("OR ") || rest.starts_with("OR(");
-            if rest.is_empty() || rest.starts_with(')') || is_or {
+            if rest.is_empty() || rest.starts_with(')') || is_or(rest) {
                 break;
             }
             parts.push(self.one()?);
@@ -152,6 +149,11 @@ impl<'a> Parser<'a> {
             }
         }
     }
+}
+
+/// Whether this begins with the word `OR`.
+fn is_or(rest: &str) -> bool {
+    rest.strip_prefix("OR").is_some_and(|after| after.is_empty() || after.starts_with([' ', '(', ')']))
 }
 
 fn one_or(mut parts: Vec<Node>, many: fn(Vec<Node>) -> Node) -> Node {
