@@ -1,6 +1,8 @@
 //! Requests to X: small answers, bounded in size and time, and the streams that do not end.
 
+use std::future::poll_fn;
 use std::io::Write as _;
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -267,22 +269,34 @@ impl Body {
         let Some(chunk) = chunk.map_err(|error| lost(&error, "the stream broke"))? else { return Ok(None) };
         self.heard = Instant::now();
         self.bytes.extend_from_slice(&chunk);
-        while self.bytes.len() < READ_BYTES_MAX {
-            // What is there already is taken along; an error or the end is for the next call.
-            match timeout(Duration::ZERO, self.response.chunk()).await {
-                Ok(Ok(Some(chunk))) => self.bytes.extend_from_slice(&chunk),
-                Ok(Ok(None)) => self.end = Some(Ok(())),
-                Ok(Err(error)) => self.end = Some(Err(lost(&error, "the stream broke"))),
-                Err(_) => break,
-            }
-            if self.end.is_some() {
-                break;
-            }
-        }
+        // What is there already is taken along; an error or the end is for the next call.
+        while self.end.is_none() && self.bytes.len() < READ_BYTES_MAX && self.take_ready().await {}
         if let Some(gunzip) = &mut self.gunzip {
             decode(gunzip, &mut self.bytes)?;
         }
         Ok(Some(&self.bytes))
+    }
+}
+
+impl Body {
+    /// Takes the next chunk, or the end, if it is there already. The connection is a task of its own, and hands over one
+    /// chunk at a time: it is given a turn before there is said to be none.
+    async fn take_ready(&mut self) -> bool {
+        let mut chunk = std::pin::pin!(self.response.chunk());
+        for turn in 0..2 {
+            match poll_fn(|context| Poll::Ready(chunk.as_mut().poll(context))).await {
+                Poll::Ready(Ok(Some(chunk))) => self.bytes.extend_from_slice(&chunk),
+                Poll::Ready(Ok(None)) => self.end = Some(Ok(())),
+                Poll::Ready(Err(error)) => self.end = Some(Err(lost(&error, "the stream broke"))),
+                Poll::Pending if turn == 0 => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Poll::Pending => return false,
+            }
+            return true;
+        }
+        false
     }
 }
 

@@ -178,9 +178,8 @@ impl Driver {
     async fn save_beginning(&mut self, cursor: Option<Cursor>, at: DateTime<Utc>) -> Result<(), Ended> {
         self.saved.alive_at = Some(at);
         self.saved.cursor = cursor;
-        let number = self.append(Append::default()).await?;
-        self.writer.committed().wait_for(|committed| *committed >= number).await.map_err(|_| Ended)?;
-        Ok(())
+        self.append(Append::default()).await?;
+        self.writer.flush().await
     }
 
     /// The future's output, or `None` when the source is told to stop first.
