@@ -13,7 +13,7 @@ check:
 test *arguments:
     scripts/test {{arguments}}
 
-# A simulated exchange, two sources, lines as they come.
+# A simulated exchange and a simulated X, three sources, lines as they come.
 demo:
     cargo run -- demo
 
@@ -25,3 +25,7 @@ docs:
 # Ours beside Scrapy and aiohttp+selectolax, on one local nginx.
 bench-peers:
     scripts/bench-peers
+
+# Ours beside tweepy, requests+orjson and curl, on one flood of posts.
+bench-stream:
+    scripts/bench-stream

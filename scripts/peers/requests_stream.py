@@ -1,5 +1,6 @@
-"""requests and orjson write each message as a line: requests_stream.py URL FILE."""
+"""requests and orjson write each message as a record: requests_stream.py URL FILE."""
 
+import datetime
 import sys
 import time
 
@@ -13,6 +14,13 @@ with requests.get(f"{URL}/2/tweets/search/stream", headers=headers, stream=True,
     for line in response.iter_lines(chunk_size=65536):
         if line:
             message = orjson.loads(line)
-            assert message["data"]["id"]
-            out.write(line + b"\n")
+            record = {
+                "observed_at": datetime.datetime.now(datetime.timezone.utc),
+                "source": "x",
+                "id": "x_" + message["data"]["id"],
+                "type": "post",
+                "published_at": message["data"].get("created_at"),
+                "data": message,
+            }
+            out.write(orjson.dumps(record) + b"\n")
 print(time.time(), flush=True)

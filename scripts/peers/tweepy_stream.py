@@ -1,5 +1,7 @@
-"""tweepy's StreamingClient writes each message as a line: tweepy_stream.py URL FILE."""
+"""tweepy's StreamingClient writes each message as a record: tweepy_stream.py URL FILE."""
 
+import datetime
+import json
 import sys
 import time
 
@@ -19,9 +21,18 @@ class Client(tweepy.StreamingClient):
         print(time.time(), flush=True)
 
     def on_data(self, raw_data):
-        # What its users do: the message is parsed and handed to the callbacks, and the line is written.
+        # What its users do: the message is parsed and handed to the callbacks, and a line is written: the same as tapline's.
         super().on_data(raw_data)
-        out.write(raw_data + b"\n")
+        message = json.loads(raw_data)
+        record = {
+            "observed_at": datetime.datetime.now(datetime.timezone.utc).isoformat(),
+            "source": "x",
+            "id": "x_" + message["data"]["id"],
+            "type": "post",
+            "published_at": message["data"].get("created_at"),
+            "data": message,
+        }
+        out.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
 
     def on_closed(self, response):
         self.disconnect()

@@ -11,6 +11,7 @@ mod legacy;
 mod line;
 mod replay;
 mod state;
+mod stored;
 
 pub mod answers;
 pub mod post;

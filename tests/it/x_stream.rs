@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use tapline::simulator::Running as _;
-use tapline::simulator::x::{Coding, Fault, Faults, Settings, X, answers};
+use tapline::simulator::x::{Coding, Fault, Faults, Policy, Settings, X, answers};
 
 use crate::support::tap::{Tap, pause, wait_until};
 
@@ -173,6 +173,30 @@ async fn refusals_are_told_apart() {
     let rest = time(&entry["data"]["until"]) - time(&entry["observed_at"]);
     assert_eq!(rest.num_minutes(), 60, "no more than an attempt an hour: {entry}");
     assert_eq!(process.terminate().0, Some(0));
+}
+
+/// An account has one connection: who is refused waits, and who is thrown out for a newer one says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_too_many_is_not_fought_for() {
+    let x = x(quick()).await;
+    let (first, second) = (Tap::new(), Tap::new());
+    first.source("x", &source(&x, CATS));
+    let _first = first.run();
+    wait_until("the first is connected", LONG, || connected(&x));
+    second.source("x", &source(&x, CATS));
+    let mut process = second.run();
+    wait_until("the second is refused", LONG, || !entries(&second, "lost").is_empty());
+    let why = entries(&second, "lost")[0]["data"]["why"].to_string();
+    assert!(why.contains("maximum allowed connection limit"), "{why}");
+    pause(Duration::from_secs(2));
+    assert_eq!(x.connections().len(), 1, "it waits a minute");
+    assert_eq!(process.terminate().0, Some(0), "{}", second.log());
+
+    x.set(|settings| settings.policy = Policy::CloseOld);
+    let _second = second.run();
+    wait_until("the first is told why", LONG, || !entries(&first, "control").is_empty());
+    let why = entries(&first, "control")[0]["data"]["why"].to_string();
+    assert!(why.contains("ForceDisconnect"), "{why}");
 }
 
 /// What was missed is got by a window, or by search, when that is what the account has.

@@ -134,7 +134,8 @@ impl Facts {
         if !gone.is_empty() {
             let was = Self::what(saved, now);
             // A source that was taken away is no trouble; a service that does not run is.
-            return (format!("{gone}; was {was}"), self.service.is_some());
+            let word = if tally.state.as_deref() == Some("stopped") { "" } else { "was " };
+            return (format!("{gone}; {word}{was}"), self.service.is_some());
         }
         let trouble = self.stalled(saved, now).or_else(|| Self::failing(saved, now));
         let is_well = trouble.is_none() && !matches!(tally.state.as_deref(), Some("refused" | "over_budget"));
