@@ -1,4 +1,4 @@
-"""requests and orjson write each message as a record: requests_stream.py URL FILE."""
+"""requests and orjson write each message as a record: requests_stream.py URL QUERY FILE."""
 
 import datetime
 import sys
@@ -7,9 +7,9 @@ import time
 import orjson
 import requests
 
-URL, FILE = sys.argv[1:]
+URL, QUERY, FILE = sys.argv[1:]
 headers = {"Authorization": "Bearer simulated-token"}
-with requests.get(f"{URL}/2/tweets/search/stream", headers=headers, stream=True, timeout=30) as response, open(FILE, "wb") as out:
+with requests.get(f"{URL}/2/tweets/search/stream", headers=headers, params=orjson.loads(QUERY), stream=True, timeout=30) as response, open(FILE, "wb") as out:
     print(time.time(), flush=True)
     for line in response.iter_lines(chunk_size=65536):
         if line:

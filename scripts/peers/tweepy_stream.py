@@ -1,4 +1,4 @@
-"""tweepy's StreamingClient writes each message as a record: tweepy_stream.py URL FILE."""
+"""tweepy's StreamingClient writes each message as a record: tweepy_stream.py URL QUERY FILE."""
 
 import datetime
 import json
@@ -8,7 +8,7 @@ import time
 import requests
 import tweepy
 
-URL, FILE = sys.argv[1:]
+URL, QUERY, FILE = sys.argv[1:]
 
 
 class Loopback(requests.Session):
@@ -44,5 +44,5 @@ class Client(tweepy.StreamingClient):
 with open(FILE, "wb") as out:
     client = Client("simulated-token")
     client.session = Loopback()
-    client.filter()
+    client.filter(**{name.replace(".", "_"): words for name, words in json.loads(QUERY).items()})
 print(time.time(), flush=True)

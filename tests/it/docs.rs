@@ -1,5 +1,6 @@
 //! What is generated is up to date, and what is shipped is right.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -104,4 +105,41 @@ fn the_readme_tells_the_truth() {
         );
         assert!(readme.contains(&format!("tapline {command}")), "the README names {command}");
     }
+}
+
+/// Every kind of entry that the code can write stands in `docs/ledger.md`, and nothing else does.
+#[test]
+fn every_entry_of_the_ledger_is_explained() {
+    let page = fs::read_to_string(root().join("docs/ledger.md")).unwrap();
+    let explained: BTreeSet<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(kind, _)| kind.to_owned()))
+        .collect();
+    let mut written = BTreeSet::new();
+    for (_, text) in product_files(&root().join("src")) {
+        let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
+        for before in [".note(", "Note::new(", "Self::new(", ".complete(", "Self { kind: "] {
+            for (at, _) in code.match_indices(before) {
+                let rest = code[at + before.len()..].trim_start();
+                let kind = rest.strip_prefix('"').and_then(|rest| rest.split_once('"'));
+                written.extend(kind.map(|(kind, _)| kind.to_owned()));
+            }
+        }
+    }
+    assert!(written.len() > 15, "{written:?}");
+    assert_eq!(explained, written, "docs/ledger.md, and what the code writes");
+}
+
+fn product_files(dir: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(product_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            found.push((path, text));
+        }
+    }
+    found
 }
