@@ -9,6 +9,7 @@ use serde_json::json;
 use serde_json::value::to_raw_value;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, LocalPoolHandle};
 
 use crate::config::{self, SourceConfig};
 use crate::context::Context;
@@ -109,6 +110,8 @@ pub struct Service {
     running: HashMap<Arc<str>, Running>,
     tasks: JoinSet<(Arc<str>, anyhow::Result<End>)>,
     names: HashMap<Id, Arc<str>>,
+    /// Where streams run, once there is one.
+    pool: Option<LocalPoolHandle>,
 }
 
 impl Service {
@@ -118,7 +121,7 @@ impl Service {
     /// When the ledger cannot be opened.
     pub async fn new(shared: Shared) -> anyhow::Result<Self> {
         shared.take_up(own_stream(ledger::STREAM.into(), &shared.settings), None).await?;
-        Ok(Self { shared, running: HashMap::new(), tasks: JoinSet::new(), names: HashMap::new() })
+        Ok(Self { shared, running: HashMap::new(), tasks: JoinSet::new(), names: HashMap::new(), pool: None })
     }
 
     /// Makes the running sources those that are wanted: starts, restarts with the saved cursor, stops. A source whose
@@ -187,7 +190,12 @@ impl Service {
         let stop = CancellationToken::new();
         let driven = drive(self.shared.clone(), Arc::clone(&config), stop.clone(), wait);
         let task_name = Arc::clone(&name);
-        let task = self.tasks.spawn(async move { (task_name, driven.await) }).id();
+        let task = if config.schedule.is_some() {
+            self.tasks.spawn(async move { (task_name, driven.await) }).id()
+        } else {
+            let pool = self.pool.get_or_insert_with(|| LocalPoolHandle::new(threads())).clone();
+            self.tasks.spawn(async move { (task_name, drive_pinned(pool, driven).await) }).id()
+        };
         self.names.insert(task, Arc::clone(&name));
         self.running.insert(name, Running { config, stop, task: Some(task) });
     }
@@ -288,6 +296,22 @@ async fn drive(
     let driver = Driver::new(config, shared.context, shared.scheduler, shared.writer, stop).await?;
     let driver = if shared.once { driver.once() } else { driver };
     driver.run().await
+}
+
+/// Runs a stream's driver on one thread with the task that HTTP makes for its connection. The two hand over one chunk
+/// at a time; on two threads each of these would wake the other one up, which costs more than all that is done with it.
+async fn drive_pinned(
+    pool: LocalPoolHandle,
+    driven: impl Future<Output = anyhow::Result<End>> + Send + 'static,
+) -> anyhow::Result<End> {
+    AbortOnDropHandle::new(pool.spawn_pinned(|| driven))
+        .await
+        .map_err(|error| anyhow::anyhow!("a defect of tapline: {error}"))?
+}
+
+/// How many threads streams run on.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// The name of the link that a source's user tails.
