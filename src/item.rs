@@ -76,10 +76,19 @@ pub struct Finding {
 /// In words, when it is not JSON, or has half of a surrogate pair in it: `\ud83d` alone is no character, and most
 /// readers and stores refuse the whole record for it.
 pub fn raw_json(text: &str) -> Result<Box<RawValue>, String> {
-    if let Some(at) = lone_surrogate(text) {
-        return Err(format!("there is half of a surrogate pair at byte {at}, which is no character"));
+    let json = serde_json::from_str(text).map_err(|error| format!("this is not JSON: {error}"))?;
+    keep_json(json)
+}
+
+/// The same of what has been read as JSON already.
+///
+/// # Errors
+/// In words, when it has half of a surrogate pair in it.
+pub fn keep_json(json: &RawValue) -> Result<Box<RawValue>, String> {
+    match lone_surrogate(json.get()) {
+        Some(at) => Err(format!("there is half of a surrogate pair at byte {at}, which is no character")),
+        None => Ok(json.to_owned()),
     }
-    RawValue::from_string(text.to_owned()).map_err(|error| format!("this is not JSON: {error}"))
 }
 
 /// Where an escape stands that is half of a surrogate pair.

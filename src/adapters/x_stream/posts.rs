@@ -1,8 +1,10 @@
 //! What of a message becomes a record.
 
+use serde_json::value::RawValue;
+
 use super::flatten::flatten;
 use super::message::{Message, classify};
-use crate::item::{Item, Reject, raw_json};
+use crate::item::{Item, Reject, keep_json, raw_json};
 use crate::source::Outcome;
 
 /// Makes items of messages.
@@ -19,20 +21,24 @@ impl Posts {
     pub(super) fn read(self, bytes: &[u8]) -> Result<(Vec<Item>, Message<'_>), Reject> {
         let reject = |why: String| Reject::new(Outcome::Invalid, None, why, &String::from_utf8_lossy(bytes));
         let json = std::str::from_utf8(bytes).map_err(|error| reject(format!("the message is not UTF-8: {error}")))?;
-        let message = classify(json).map_err(|error| reject(format!("the message is not JSON: {error}")))?;
-        let raw =
-            |json: &str| raw_json(json).map_err(|why| reject(format!("the message cannot be kept as it is: {why}")));
+        let json: &RawValue =
+            serde_json::from_str(json).map_err(|error| reject(format!("the message is not JSON: {error}")))?;
+        let message = classify(json);
+        let kept = |data: Result<Box<RawValue>, String>| {
+            data.map_err(|why| reject(format!("the message cannot be kept as it is: {why}")))
+        };
         let items = match &message {
             Message::Post { id, created_at } => {
                 let data = if self.flatten {
-                    raw(&flat(json).map_err(|why| reject(format!("the post cannot be flattened: {why:#}")))?)?
+                    let flat = flat(json.get());
+                    kept(raw_json(&flat.map_err(|why| reject(format!("the post cannot be flattened: {why:#}")))?))?
                 } else {
-                    raw(json)?
+                    kept(keep_json(json))?
                 };
                 vec![Item { id: Some(format!("x_{id}")), kind: "post".into(), published_at: *created_at, data }]
             }
             Message::Unknown => {
-                vec![Item { id: None, kind: "unknown".into(), published_at: None, data: raw(json)? }]
+                vec![Item { id: None, kind: "unknown".into(), published_at: None, data: kept(keep_json(json))? }]
             }
             Message::Disconnect(_) | Message::Notice(_) => Vec::new(),
         };
