@@ -136,14 +136,16 @@ fn is_about_taken(problem: &Problem, taken: &BTreeSet<Vec<String>>, wrong: &[Pro
     taken.contains(&path) || wrong.iter().any(|known| known.path == path || is_misspelt(known))
 }
 
-/// Takes the value at `path` out, or what holds it where it lies deeper than two keys, so that its neighbours are
-/// still looked at.
+/// Takes the value at `path` out, or what holds it where it lies deeper than two keys or in a list, so that its
+/// neighbours are still looked at.
 fn take_out(value: &mut Value, path: &[String], taken: &mut BTreeSet<Vec<String>>) {
-    let path = &path[..path.len().min(2)];
-    let Some((last, above)) = path.split_last() else { return };
-    let holder = above.iter().try_fold(value, |value, key| value.get_mut(key));
-    if holder.and_then(Value::as_object_mut).and_then(|map| map.remove(last)).is_some() {
-        taken.insert(path.to_vec());
+    for depth in (1..=path.len().min(2)).rev() {
+        let (last, above) = (&path[depth - 1], &path[..depth - 1]);
+        let holder = above.iter().try_fold(&mut *value, |value, key| value.get_mut(key));
+        if holder.and_then(Value::as_object_mut).and_then(|map| map.remove(last)).is_some() {
+            taken.insert(path[..depth].to_vec());
+            return;
+        }
     }
 }
 

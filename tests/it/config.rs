@@ -203,6 +203,34 @@ sources/c d.yaml: `c d` cannot be a source's name: only letters, digits, `.`, `_
 }
 
 #[test]
+fn what_is_wrong_with_a_stream_of_x() {
+    let v2 = "kind: x_stream\nauth: { bearer: \"has space\" }\nrules:\n  - { value: cat, tag: a }\n  - { value: cat }\n  - value: ''\n\
+              tweet_fields: [created_at, autor_id]\nplace_fields: [x]\nrecover: [backfil]\nbudget: { per_day: 3 }\nevery: 1s\n\
+              base_url: http://127.0.0.1/?x=1\n";
+    assert_snapshot!(check(v2), @r#"
+sources/one.yaml:2:9: auth.bearer: this cannot be a token: it is empty, or has a space or other characters in it
+sources/one.yaml:5:7: rules.1.value: the same rule is there twice; leave one out
+sources/one.yaml:6:5: rules.2.value: a rule is some words and operators, such as `research lang:en`
+sources/one.yaml:7:28: tweet_fields.1: X has no `autor_id`; did you mean `author_id`?
+sources/one.yaml:8:16: place_fields.0: X has no `x`; there are: contained_within, country, country_code, full_name, geo, id, name, place_type
+sources/one.yaml:9:11: recover.0: `backfil` is not known here; allowed: backfill, window, search; did you mean `backfill`?
+sources/one.yaml:10:11: budget.per_day: unknown key; allowed here: posts_per_day, posts_per_month
+sources/one.yaml:11:1: every: a source of kind x_stream is a stream and has no schedule; leave the key out
+sources/one.yaml:12:1: base_url: an address is wanted such as https://api.x.com, without a query or a user
+"#);
+    let v11 = "kind: x_stream\napi: v1.1\nauth: { bearer: x }\nflatten: true\nfilter: { track: ['a,b'], locations: [[1, 2, 3]] }\n";
+    assert_snapshot!(check(v11), @r#"
+sources/one.yaml:3:1: auth: v1.1 wants `{ oauth1: { consumer_key, consumer_secret, token, token_secret } }`, and nothing else
+sources/one.yaml:4:1: flatten: v1.1 has no such thing; leave the key out
+sources/one.yaml:5:19: filter.track.0: a comma stands between two phrases; write them as two entries
+sources/one.yaml:5:39: filter.locations.0: a box is four numbers: west, south, east, north, such as [-122.75, 36.8, -121.75, 37.8]
+"#);
+    let connects = "kind: x_stream\nauth: { bearer: x }\nconnects: { max: 0 }\n";
+    assert_snapshot!(check(connects), @"sources/one.yaml:3:13: connects.max: 0 is too small; at least 1");
+    assert_eq!(check("kind: x_stream\nauth: { consumer_key: a, consumer_secret: b }\n"), "");
+}
+
+#[test]
 fn what_no_file_alone_shows() {
     let folder = Folder::new();
     let source = "kind: scrape\nurl: http://localhost/\nevery: 1s\nfields: { price: span }\n";

@@ -391,4 +391,6 @@ async fn killed_in_mid_stream_it_loses_and_doubles_nothing() {
     assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
     println!("{kills} kills, {count} posts, {} connections", x.connections().len());
     assert_exactly(&tap, &x);
+    assert_eq!(ids(&tap), truth(&x), "in order");
+    check_gaps(&tap, &x);
 }
