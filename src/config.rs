@@ -7,6 +7,7 @@ mod common;
 mod diagnostic;
 mod keys;
 mod load;
+mod loaders;
 mod read;
 pub mod schema;
 mod substitute;
@@ -23,7 +24,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::diagnostic::Diagnostic;
+pub use self::keys::nearest;
 pub use self::load::{Outside, is_source_file, load_service, load_source, place_of};
+pub use self::loaders::{BatchKeys, Load, Patterns};
 use crate::source::Opener;
 use crate::template::Template;
 use crate::units::{Size, Span};
@@ -49,6 +52,8 @@ pub struct Service {
     pub limits: Limits,
     /// The HTTP endpoint. `off` is all there is so far.
     pub http: Http,
+    /// Stores that records are carried into.
+    pub loaders: Vec<Load>,
 }
 
 impl Default for Service {
@@ -62,6 +67,7 @@ impl Default for Service {
             commit: Commit::default(),
             limits: Limits::default(),
             http: Http::default(),
+            loaders: Vec::new(),
         }
     }
 }

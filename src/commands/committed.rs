@@ -15,7 +15,7 @@ use crate::context::{Clock as _, SystemClock};
 use crate::fs::{Disk, Fs, Lock};
 use crate::pipeline::commit::{OWN_DIR, stream_key};
 use crate::pipeline::state::{State, Watch};
-use crate::sink::Position;
+use crate::sink::{self, Position};
 use crate::sinks::segments::Saved;
 use crate::sinks::segments::read::{Reader, files};
 
@@ -99,17 +99,9 @@ impl Committed {
         let Some(saved) = self.state.get(&stream_key(stream)) else { return Ok(()) };
         let saved: Saved = serde_json::from_str(saved.get())
             .with_context(|| format!("the commit log's entry of {stream} is damaged"))?;
-        let read = |from, to, take: &mut dyn FnMut(&[u8])| {
-            self.read(stream, from, to, take).with_context(|| format!("cannot read the stream {stream}"))
-        };
-        let first = self.first(stream, &saved, since)?;
-        let mut from = Position::start_of(first);
-        for cut in saved.cuts.iter().filter(|cut| cut.segment >= first) {
-            // That segment was given up, and what is behind the cut stands again in the next.
-            read(from, Position { segment: cut.segment, offset: cut.len }, take)?;
-            from = Position::start_of(cut.segment + 1);
-        }
-        read(from, Position::from(&saved), take)
+        let from = Position::start_of(self.first(stream, &saved, since)?);
+        self.read(stream, from, sink::Committed::from(&saved), take)
+            .with_context(|| format!("cannot read the stream {stream}"))
     }
 
     /// The first segment that may have lines from `since` on.
@@ -123,7 +115,7 @@ impl Committed {
         Ok(begun_before.map_or(saved.first, |number| number.max(saved.first)))
     }
 
-    fn read(&self, stream: &str, from: Position, to: Position, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    fn read(&self, stream: &str, from: Position, to: sink::Committed, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         let mut reader = Reader::new(Arc::clone(&self.fs), &self.root, stream.into(), from);
         let mut lines = Vec::new();
         while reader.read(to, CHUNK_BYTES, &mut lines)?.is_some() {

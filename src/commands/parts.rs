@@ -130,8 +130,11 @@ impl Parts {
             upkeep.run(stop).await.ok();
         }));
         if stdout {
-            let since: HashMap<Arc<str>, Position> =
-                writer.positions().read().unwrap_or_else(PoisonError::into_inner).clone();
+            let since: HashMap<Arc<str>, Position> = {
+                let positions = writer.positions();
+                let positions = positions.read().unwrap_or_else(PoisonError::into_inner);
+                positions.iter().map(|(stream, committed)| (Arc::clone(stream), committed.end)).collect()
+            };
             let (followers, thread) = Followers::start(&writer, "stdout")?;
             let sink = Stdout::new(Arc::clone(&self.fs), &self.root, io::stdout(), since);
             followers.add("stdout", None, Box::new(sink));

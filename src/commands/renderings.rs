@@ -56,7 +56,7 @@ impl Renderings {
         let active = || {
             let positions = parts.shared.writer.positions();
             let positions = positions.read().unwrap_or_else(PoisonError::into_inner);
-            positions.get(stream).map(|position| position.segment)
+            positions.get(stream).map(|committed| committed.end.segment)
         };
         let rendering = if is_changed {
             // One text file has one form: the new one begins with a new segment.

@@ -1,11 +1,13 @@
 //! Reading the YAML files for the commands that run them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::adapters::ADAPTERS;
 use crate::cli::{DEFAULT_CONFIG, Global};
 use crate::config::{self, Diagnostic, Outside, Schedule, Service, SourceConfig};
-use crate::context::{Clock as _, SystemClock};
+use crate::context::{Clock as _, Context, SystemClock};
+use crate::loaders;
 use crate::pipeline::folder::Load;
 use crate::pipeline::schedule::Slots;
 
@@ -15,11 +17,17 @@ use crate::pipeline::schedule::Slots;
 /// Everything that is wrong with the file.
 pub fn read_service(global: &Global) -> Result<Service, Vec<Diagnostic>> {
     let is_named = global.config != Path::new(DEFAULT_CONFIG);
-    let mut settings = config::load_service(&global.config, is_named, &environment)?;
+    let mut settings = config::load_service(&global.config, is_named, &environment, &loader_name)?;
     if let Some(data) = &global.data {
         settings.data.clone_from(data);
     }
     Ok(settings)
+}
+
+/// What a loader to this address is called unless it is named.
+fn loader_name(to: &str) -> Result<String, String> {
+    let context = Context::new(Arc::new(SystemClock));
+    loaders::open(to, &context).map(|opened| opened.name).map_err(|error| format!("{error:#}"))
 }
 
 /// The service's settings, or `None` when the file is broken, which has been said.

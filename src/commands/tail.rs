@@ -14,7 +14,7 @@ use crate::fs::{Disk, Fs};
 use crate::pipeline::commit::{OWN_DIR, stream_key};
 use crate::pipeline::state::Watch;
 use crate::record::Line;
-use crate::sink::Position;
+use crate::sink::{Committed, Position};
 use crate::sinks::segments::Saved;
 use crate::sinks::segments::name::{self, Form, Name};
 use crate::sinks::segments::read::Reader;
@@ -78,7 +78,7 @@ impl Tail {
         if let Some(saved) = committed(&watch, &stream)? {
             let last = last_lines(&*fs, root, &stream, &saved, self.last)?;
             out.write(&last)?;
-            reader = Some(Reader::new(Arc::clone(&fs), root, Arc::clone(&stream), Position::from(&saved)));
+            reader = Some(Reader::new(Arc::clone(&fs), root, Arc::clone(&stream), Committed::from(&saved).end));
         } else {
             self.say_unknown(&watch, root);
         }
@@ -98,7 +98,7 @@ impl Tail {
             let reader = reader.get_or_insert_with(|| {
                 Reader::new(Arc::clone(&fs), root, Arc::clone(&stream), Position::start_of(saved.first))
             });
-            while reader.read(Position::from(&saved), CHUNK_BYTES, &mut lines)?.is_some() {
+            while reader.read(Committed::from(&saved), CHUNK_BYTES, &mut lines)?.is_some() {
                 out.write(&lines)?;
                 lines.clear();
             }

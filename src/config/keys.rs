@@ -117,7 +117,7 @@ fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// The name that is meant by one that is not quite right.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
     let near = known.map(|known| (strsim::osa_distance(&name, &known.to_lowercase()), known)).min()?;
     // In a short name few edits make another word.

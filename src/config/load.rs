@@ -78,6 +78,7 @@ pub fn load_source(file: &Path, outside: &Outside<'_>) -> Result<SourceConfig, V
 }
 
 /// Reads the service's file. One that is not there is all defaults, unless it `is_named` on the command line.
+/// `loader_name` gives the default name of a loader to an address, or says what is wrong with the address.
 ///
 /// # Errors
 /// Everything that is wrong with it, in the order of the file.
@@ -85,6 +86,7 @@ pub fn load_service(
     file: &Path,
     is_named: bool,
     environment: &dyn Fn(&str) -> Option<String>,
+    loader_name: &dyn Fn(&str) -> Result<String, String>,
 ) -> Result<Service, Vec<Diagnostic>> {
     if !is_named && !file.exists() {
         return Ok(Service::default());
@@ -96,6 +98,7 @@ pub fn load_service(
     let service = reading.parse_all(reading.tree.to_json(), deserialize::<Service>);
     if let Some(service) = &service {
         reading.add(check_rotate(&["rotate"], service.rotate));
+        reading.add(super::loaders::check(&service.loaders, loader_name));
     }
     service.filter(|_| reading.is_right()).ok_or_else(|| reading.diagnostics())
 }
@@ -106,15 +109,12 @@ fn take_what_is_not_there_yet(tree: &mut Node) -> Vec<Problem> {
     let is_off = |node: &Node| matches!(&node.kind, Kind::Text(text) if text == "off");
     let mut wrong = Vec::new();
     entries.retain(|entry| {
-        let why = match entry.key.as_str() {
-            "http" if !is_off(&entry.value) => {
-                "the HTTP endpoint is not there yet; write `http: off`, or leave the key out"
-            }
-            "loaders" => "loaders are not there yet; leave the key out",
-            _ => return true,
-        };
-        wrong.push(Problem::new([entry.key.as_str()], why));
-        false
+        let is_there = entry.key != "http" || is_off(&entry.value);
+        if !is_there {
+            let why = "the HTTP endpoint is not there yet; write `http: off`, or leave the key out";
+            wrong.push(Problem::new(["http"], why));
+        }
+        is_there
     });
     wrong
 }

@@ -76,6 +76,43 @@ impl Backoff {
     }
 }
 
+/// How long to leave a store alone that did not take something: any time up to a bound that doubles, so that many clients
+/// of one store that was down do not come back together ("full jitter").
+#[derive(Debug)]
+pub struct FullJitter {
+    attempt: u32,
+    random: StdRng,
+}
+
+/// The bound of the first wait, and of every later one.
+const JITTER_FIRST: Duration = Duration::from_millis(500);
+const JITTER_LONGEST: Duration = Duration::from_mins(1);
+/// A wait of nothing would be a tight loop.
+const JITTER_LEAST: Duration = Duration::from_millis(50);
+
+impl FullJitter {
+    /// On the ground. The seed makes a run repeatable.
+    pub fn new(seed: u64) -> Self {
+        Self { attempt: 0, random: StdRng::seed_from_u64(seed) }
+    }
+
+    /// The wait after one more failure. `asked` is what the store asked for: never less than that, and up to a quarter
+    /// more.
+    pub fn wait(&mut self, asked: Option<Duration>) -> Duration {
+        let bound = JITTER_FIRST.saturating_mul(1 << self.attempt.min(16)).min(JITTER_LONGEST);
+        self.attempt = self.attempt.saturating_add(1);
+        match asked {
+            Some(asked) => asked.mul_f64(self.random.random_range(1.0..=1.0 + JITTER_MAX)),
+            None => bound.mul_f64(self.random.random_range(0.0..=1.0)).max(JITTER_LEAST),
+        }
+    }
+
+    /// Back to the ground, after a success.
+    pub fn reset(&mut self) {
+        self.attempt = 0;
+    }
+}
+
 /// Counts the connections that upstream accepted, and says when the next may be made: whatever happens on them, a
 /// source is not to use up what upstream grants in a window.
 #[derive(Debug)]
@@ -140,6 +177,19 @@ mod tests {
         check(backoff, Class::Network, [250, 500]);
         backoff.reset();
         check(backoff, Class::Network, [250]);
+    }
+
+    #[test]
+    fn full_jitter_is_anywhere_below_its_bound_and_obeys() {
+        let mut jitter = FullJitter::new(3);
+        let waits: Vec<Duration> = (0..200).map(|_| jitter.wait(None)).collect();
+        assert!(waits[0] <= JITTER_FIRST && waits.iter().all(|wait| (JITTER_LEAST..=JITTER_LONGEST).contains(wait)));
+        let below_half = waits[10..].iter().filter(|wait| **wait < JITTER_LONGEST / 2).count();
+        assert!((50..140).contains(&below_half), "{below_half} of 190 are below half of the bound");
+        let asked = Duration::from_secs(7);
+        assert!((0..50).map(|_| jitter.wait(Some(asked))).all(|wait| wait >= asked && wait <= asked.mul_f64(1.25)));
+        jitter.reset();
+        assert!(jitter.wait(None) <= JITTER_FIRST);
     }
 
     proptest! {

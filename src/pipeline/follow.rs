@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use crate::sink::{Position, Sink};
+use crate::sink::{Committed, Sink};
 
 use super::writer::{Positions, Status, Writer};
 
@@ -78,7 +78,7 @@ impl Followers {
         self.lock().retain(|name, follower| follower.follow(name, &positions));
     }
 
-    fn snapshot(&self) -> HashMap<Arc<str>, Position> {
+    fn snapshot(&self) -> HashMap<Arc<str>, Committed> {
         self.positions.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -89,8 +89,8 @@ impl Followers {
 
 impl Follower {
     /// Whether the sink wants more.
-    fn follow(&mut self, name: &str, positions: &HashMap<Arc<str>, Position>) -> bool {
-        let follow = |(stream, committed): (&Arc<str>, &Position)| self.sink.follow(stream, *committed);
+    fn follow(&mut self, name: &str, positions: &HashMap<Arc<str>, Committed>) -> bool {
+        let follow = |(stream, committed): (&Arc<str>, &Committed)| self.sink.follow(stream, *committed);
         let result = match &self.stream {
             Some(stream) => positions.get_key_value(stream).map_or(Ok(()), follow),
             None => positions.iter().filter(|(stream, _)| !stream.starts_with('_')).try_for_each(follow),

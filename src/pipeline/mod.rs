@@ -11,6 +11,7 @@ pub mod driver;
 pub mod folder;
 pub mod follow;
 pub mod ledger;
+pub mod load;
 pub mod schedule;
 pub mod service;
 pub mod state;

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use crate::config::Durability;
 use crate::context::Clock;
 use crate::fs::Fs;
-use crate::sink::Position;
+use crate::sink::{Committed, Position};
 use crate::sinks::segments::read::Reader;
 use crate::sinks::segments::{Saved, Spec};
 
@@ -68,7 +68,7 @@ enum Message {
 pub struct Ended;
 
 /// How far each stream is committed, for readers in this process.
-pub type Positions = Arc<RwLock<HashMap<Arc<str>, Position>>>;
+pub type Positions = Arc<RwLock<HashMap<Arc<str>, Committed>>>;
 
 /// The drivers' end of the writer. Cheap to clone.
 #[derive(Clone)]
@@ -232,7 +232,7 @@ impl Writer {
     }
 
     /// How far one stream is committed; `None` while it has no lines.
-    pub fn position(&self, stream: &str) -> Option<Position> {
+    pub fn position(&self, stream: &str) -> Option<Committed> {
         self.positions.read().unwrap_or_else(PoisonError::into_inner).get(stream).copied()
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::fs::Fs;
-use crate::sink::{Position, Sink};
+use crate::sink::{Committed, Position, Sink};
 
 use super::segments::read::Reader;
 
@@ -34,7 +34,7 @@ impl<W: Write> Stdout<W> {
 }
 
 impl<W: Write + Send> Sink for Stdout<W> {
-    fn follow(&mut self, stream: &Arc<str>, committed: Position) -> io::Result<()> {
+    fn follow(&mut self, stream: &Arc<str>, committed: Committed) -> io::Result<()> {
         let reader = self.readers.entry(Arc::clone(stream)).or_insert_with(|| {
             let since = self.since.get(stream).copied().unwrap_or(Position::start_of(1));
             Reader::new(Arc::clone(&self.fs), &self.root, Arc::clone(stream), since)

@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 
 use crate::fs::{File, Fs};
 use crate::record::Line;
-use crate::sink::{Position, Sink};
+use crate::sink::{Committed, Position, Sink};
 use crate::template::Template;
 
 use super::segments::name::{self, Form, Name};
@@ -110,7 +110,7 @@ impl Rendering {
 }
 
 impl Sink for Rendering {
-    fn follow(&mut self, _stream: &Arc<str>, committed: Position) -> io::Result<()> {
+    fn follow(&mut self, _stream: &Arc<str>, committed: Committed) -> io::Result<()> {
         let mut lines = Vec::new();
         let mut text = Vec::new();
         while self.reader.read(committed, CHUNK_BYTES, &mut lines)?.is_some() {

@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 
 use crate::pipeline::writer::Writer;
-use crate::sink::Position;
+use crate::sink::{Committed, Position};
 use crate::sinks::segments::read::Reader;
 
 /// How many ids make a generation: what fills a hash table of half a million places, 5 MB. The last two generations are
@@ -80,13 +80,14 @@ impl Seen {
     pub(super) fn read_back(writer: &Writer, stream: &Arc<str>, source: &str) -> io::Result<Self> {
         let mut seen = Self::empty();
         let Some(committed) = writer.position(stream) else { return Ok(seen) };
-        let first = committed.segment.saturating_sub(SEGMENTS_MAX - 1).max(1);
+        let last_segment = committed.end.segment;
+        let first = last_segment.saturating_sub(SEGMENTS_MAX - 1).max(1);
         let mut parts = Vec::new();
         let mut last = None;
-        for number in (first..=committed.segment).rev() {
-            let end = if number == committed.segment { committed } else { Position::start_of(number + 1) };
+        for number in (first..=last_segment).rev() {
+            let end = if number == last_segment { committed.end } else { Position::start_of(number + 1) };
             let reader = writer.reader(Arc::clone(stream), Position::start_of(number));
-            let part = seen.read_segment(reader, end, source)?;
+            let part = seen.read_segment(reader, Committed { end, ..committed }, source)?;
             let began = part.first().map(|(at, _)| *at);
             last = last.or_else(|| part.last().map(|(at, _)| *at));
             parts.push(part);
@@ -100,7 +101,7 @@ impl Seen {
         Ok(seen)
     }
 
-    fn read_segment(&self, mut reader: Reader, end: Position, source: &str) -> io::Result<Vec<(DateTime<Utc>, u64)>> {
+    fn read_segment(&self, mut reader: Reader, end: Committed, source: &str) -> io::Result<Vec<(DateTime<Utc>, u64)>> {
         let mut found = Vec::new();
         let mut lines = Vec::new();
         while reader.read(end, READ_BYTES, &mut lines)?.is_some() {

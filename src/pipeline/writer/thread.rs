@@ -12,7 +12,7 @@ use crate::config::Durability;
 use crate::context::Clock;
 use crate::fs::{Fs, is_full_within};
 use crate::pipeline::commit::{CommitError, Commits};
-use crate::sink::Position;
+use crate::sink::Committed;
 
 use super::{Message, Options, Positions, Status};
 
@@ -143,7 +143,7 @@ impl Thread {
                 // What was kept must be known to be kept before anybody replays.
                 self.commit()?;
                 if let Some(saved) = self.commits.segments().saved(&name) {
-                    self.publish([(name, Position::from(&saved))]);
+                    self.publish([(name, Committed::from(&saved))]);
                 }
                 reply.send(found).ok();
             }
@@ -174,7 +174,7 @@ impl Thread {
     fn commit(&mut self) -> anyhow::Result<()> {
         match self.commits.commit(self.ends.clock.now()) {
             Ok(grown) => {
-                self.publish(grown.iter().map(|(stream, saved)| (Arc::clone(stream), Position::from(saved))));
+                self.publish(grown.iter().map(|(stream, saved)| (Arc::clone(stream), Committed::from(saved))));
                 let group = std::mem::take(&mut self.group);
                 if let Some(last) = group.last {
                     self.ends.committed.send_replace(last);
@@ -193,7 +193,7 @@ impl Thread {
         }
     }
 
-    fn publish(&self, grown: impl IntoIterator<Item = (Arc<str>, Position)>) {
+    fn publish(&self, grown: impl IntoIterator<Item = (Arc<str>, Committed)>) {
         self.ends.positions.write().unwrap_or_else(PoisonError::into_inner).extend(grown);
     }
 

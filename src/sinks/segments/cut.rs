@@ -7,11 +7,12 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::fs::Fs;
+use crate::sink::{ENDS_MAX, Position};
 
 use super::name::{self, Form, Name};
 
 /// How many cuts of one stream may wait for a disk that does not even shorten a file. It is called broken then.
-const CUTS_MAX: usize = 4;
+const CUTS_MAX: usize = ENDS_MAX;
 
 /// Where a segment ends that was given up after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,9 +35,9 @@ impl Cuts {
         self.0.iter().all(Option::is_none)
     }
 
-    /// All of them, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Cut> {
-        self.0.iter().flatten()
+    /// Where those segments end.
+    pub fn ends(&self) -> [Option<Position>; ENDS_MAX] {
+        self.0.map(|cut| cut.map(|cut| Position { segment: cut.segment, offset: cut.len }))
     }
 
     /// Whether there is no room for another.

@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::fs::Fs;
-use crate::sink::Position;
+use crate::sink::{Committed, Position};
 
 use super::compress;
 use super::name::{self, Form, Name};
 use super::stream::Saved;
 
-/// The end of what is committed of a stream.
-impl From<&Saved> for Position {
+impl From<&Saved> for Committed {
     fn from(saved: &Saved) -> Self {
-        Self { segment: saved.segment, offset: saved.len }
+        let end = Position { segment: saved.segment, offset: saved.len };
+        Self { first: saved.first, end, ends: saved.cuts.ends() }
     }
 }
 
@@ -59,8 +59,8 @@ impl Reader {
     ///
     /// # Errors
     /// When a file cannot be read. The call may be repeated.
-    pub fn read(&mut self, committed: Position, at_most: usize, out: &mut Vec<u8>) -> io::Result<Option<Position>> {
-        while self.position < committed {
+    pub fn read(&mut self, committed: Committed, at_most: usize, out: &mut Vec<u8>) -> io::Result<Option<Position>> {
+        while self.position < committed.end {
             if self.open.is_none() && !self.open_at(committed)? {
                 return Ok(None);
             }
@@ -81,7 +81,7 @@ impl Reader {
                 self.position.offset += (whole - start) as u64;
                 return Ok(Some(from));
             }
-            if self.position.segment >= committed.segment {
+            if self.position.segment >= committed.end.segment {
                 return Ok(None);
             }
             self.go_to(Position::start_of(self.position.segment + 1));
@@ -90,12 +90,9 @@ impl Reader {
     }
 
     /// How many more bytes of the open segment may be read when `ahead` of them have been.
-    fn left(&self, committed: Position, ahead: u64) -> u64 {
-        if self.position.segment == committed.segment {
-            committed.offset.saturating_sub(self.position.offset + ahead)
-        } else {
-            u64::MAX
-        }
+    fn left(&self, committed: Committed, ahead: u64) -> u64 {
+        let len = committed.len_of(self.position.segment);
+        len.map_or(u64::MAX, |len| len.saturating_sub(self.position.offset + ahead))
     }
 
     fn go_to(&mut self, position: Position) {
@@ -122,12 +119,12 @@ impl Reader {
     }
 
     /// Opens the file of the position, or of the next segment that is there.
-    fn open_at(&mut self, committed: Position) -> io::Result<bool> {
+    fn open_at(&mut self, committed: Committed) -> io::Result<bool> {
         for looked_again in [false, true] {
             if looked_again {
                 self.files = files(&*self.fs, &self.root, &self.stream)?;
             }
-            let Some((&number, &found)) = self.files.range(self.position.segment..=committed.segment).next() else {
+            let Some((&number, &found)) = self.files.range(self.position.segment..=committed.end.segment).next() else {
                 continue;
             };
             if number > self.position.segment && !looked_again {
@@ -205,6 +202,19 @@ mod tests {
         texts
     }
 
+    #[test]
+    fn a_segment_that_was_given_up_ends_where_it_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let segments = [(vec!["a\n".to_owned(), "b\n".to_owned()], Form::Plain), (vec!["b\n".to_owned()], Form::Plain)];
+        write(dir.path(), &segments, "");
+        let ends = [Some(Position { segment: 1, offset: 2 }), None, None, None];
+        let committed = Committed { ends, ..Committed::up_to(Position { segment: 2, offset: 2 }) };
+        let mut reader = Reader::new(Arc::new(Disk), dir.path(), "s".into(), Position::start_of(1));
+        let mut out = Vec::new();
+        while reader.read(committed, 100, &mut out).unwrap().is_some() {}
+        assert_eq!(out, b"a\nb\n");
+    }
+
     fn forms() -> impl Strategy<Value = Form> {
         prop_oneof![Just(Form::Plain), Just(Form::Zstd), Just(Form::Gzip)]
     }
@@ -220,7 +230,7 @@ mod tests {
         ) {
             let dir = tempfile::tempdir().unwrap();
             let texts = write(dir.path(), &segments, &behind);
-            let committed = Position { segment: texts.len() as u64, offset: texts.last().unwrap().len() as u64 };
+            let committed = Committed::up_to(Position { segment: texts.len() as u64, offset: texts.last().unwrap().len() as u64 });
             // Any start that a reader can have had: the beginning of a line, or the end of a segment.
             let mut starts = vec![];
             for (number, text) in (1..).zip(&texts) {

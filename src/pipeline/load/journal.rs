@@ -1,0 +1,95 @@
+//! A loader's own writing: positions and dead letters, in one frame of the commit log.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::context::Context;
+use crate::pipeline::commit::Append;
+use crate::pipeline::state::Change;
+use crate::pipeline::writer::{Ended, Writer};
+use crate::record::Record;
+use crate::sink::Position;
+
+use super::saved::{Health, Loaded, dead_stream, loaded_key, loader_key};
+use super::tracker::Dead;
+
+/// What is kept of a reason, in bytes: stores put whole documents into their messages.
+const REASON_BYTES_MAX: usize = 1_000;
+
+/// Where a loader writes.
+pub(super) struct Journal {
+    writer: Writer,
+    context: Context,
+    loader: Arc<str>,
+    dead: Arc<str>,
+}
+
+/// The `data` of a dead letter.
+#[derive(Serialize)]
+struct Letter<'a> {
+    stream: &'a str,
+    position: Position,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    reason: &'a str,
+    /// The line: as it is where it is JSON, else as a text.
+    record: Box<RawValue>,
+}
+
+impl Journal {
+    pub(super) fn new(writer: Writer, context: Context, loader: Arc<str>) -> Self {
+        let dead = dead_stream(&loader).into();
+        Self { writer, context, loader, dead }
+    }
+
+    pub(super) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Saves how far a stream is loaded, with the dead letters that this passes. They are durable when this returns: the
+    /// store may keep positions itself, and would never be asked for these records again.
+    pub(super) async fn save(&self, stream: &str, loaded: &Loaded, dead: &[Dead<'_>]) -> Result<(), Ended> {
+        let mut lines = Vec::new();
+        for letter in dead {
+            self.letter(stream, letter).write_line(&mut lines);
+        }
+        let lines = if lines.is_empty() { Vec::new() } else { vec![(Arc::clone(&self.dead), lines)] };
+        let must_last = !lines.is_empty() || loaded.sending.is_some();
+        let state = vec![change(loaded_key(&self.loader, stream), loaded)];
+        self.writer.append(Append { lines, state }).await?;
+        if must_last { self.writer.flush().await } else { Ok(()) }
+    }
+
+    /// Saves how the loader is.
+    pub(super) async fn say(&self, health: &Health) -> Result<(), Ended> {
+        let state = vec![change(loader_key(&self.loader), health)];
+        self.writer.append(Append { lines: Vec::new(), state }).await.map(drop)
+    }
+
+    fn letter(&self, stream: &str, dead: &Dead<'_>) -> Record {
+        let text = String::from_utf8_lossy(dead.line);
+        let record = serde_json::from_slice::<Box<RawValue>>(dead.line)
+            .unwrap_or_else(|_| to_raw_value(&text).expect("invariant: a text has a JSON form"));
+        let position = dead.position;
+        let letter = Letter { stream, position, id: dead.id.clone(), reason: cut(&dead.reason), record };
+        let place = blake3::hash(format!("{}/{stream}", self.loader).as_bytes()).to_hex();
+        Record {
+            observed_at: self.context.now(),
+            source: Arc::clone(&self.loader),
+            id: format!("d_{:x}_{:x}_{}", position.segment, position.offset, &place[..12]),
+            kind: "dead".into(),
+            published_at: None,
+            data: to_raw_value(&letter).expect("invariant: our own types have a JSON form"),
+        }
+    }
+}
+
+fn cut(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
+}
+
+fn change(key: String, value: &impl Serialize) -> Change {
+    (key, Some(to_raw_value(value).expect("invariant: our own types have a JSON form")))
+}
