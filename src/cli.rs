@@ -68,6 +68,8 @@ pub enum Command {
     Coverage(commands::coverage::Coverage),
     /// What runs, since when, and how it is
     Status(commands::status::Status),
+    /// Carry streams, or files of JSON lines, into a store
+    Load(commands::load::Load),
     /// Run a fake upstream, for tests and for trying things
     Simulate(commands::simulate::Simulate),
     /// Print the JSON Schema of the YAML files
@@ -90,6 +92,7 @@ impl Cli {
             Command::Tail(command) => command.run(&self.global),
             Command::Coverage(command) => command.run(&self.global),
             Command::Status(command) => command.run(&self.global),
+            Command::Load(command) => command.run(&self.global),
             Command::Simulate(command) => command.run(&self.global),
             Command::Schema(command) => command.run(&self.global),
             Command::Adapters(command) => command.run(&self.global),

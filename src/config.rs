@@ -23,10 +23,12 @@ use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::common::check_name;
 pub use self::diagnostic::Diagnostic;
 pub use self::keys::nearest;
 pub use self::load::{Outside, is_source_file, load_service, load_source, place_of};
 pub use self::loaders::{BatchKeys, Load, Patterns};
+pub use self::substitute::expand;
 use crate::source::Opener;
 use crate::template::Template;
 use crate::units::{Size, Span};

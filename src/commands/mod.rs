@@ -6,6 +6,8 @@ pub mod committed;
 pub mod coverage;
 pub mod demo;
 pub mod lengths;
+pub mod load;
+pub mod loading;
 pub mod logging;
 pub mod parts;
 pub mod renderings;

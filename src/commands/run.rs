@@ -14,6 +14,7 @@ use crate::pipeline::folder::{Folder, Look};
 use crate::pipeline::service::Service;
 use crate::pipeline::writer::Status;
 
+use super::loading::Loading;
 use super::parts::{Held, LAST_LINES_MAX, Parts};
 use super::renderings::Renderings;
 use super::{logging, signals, sources};
@@ -116,6 +117,7 @@ impl Run {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut in_order = true;
         let mut is_first = true;
+        let mut loading = None;
         loop {
             tokio::select! {
                 biased;
@@ -134,6 +136,7 @@ impl Run {
                     if std::mem::take(&mut is_first) {
                         service.take_up_rest().await?;
                         parts.attend_data(self.stdout, &stop)?;
+                        loading = Some(Loading::start(&parts.shared).await?);
                     }
                 }
             }
@@ -141,11 +144,34 @@ impl Run {
                 break;
             }
         }
-        // What takes longer ends with the process, and the next start recovers.
-        timeout(self.stop_within.unwrap_or(STOP_MAX), service.stop_all())
-            .await
-            .map_err(|_| anyhow::anyhow!("the sources did not stop in time"))??;
+        let loading = loading.unwrap_or_default();
+        self.stop(service, loading, parts, &stop).await?;
         Ok(in_order || !self.once)
+    }
+
+    /// Sources first, so that what they bring last may still be loaded by a service that runs once.
+    async fn stop(
+        &self,
+        mut service: Service,
+        mut loading: Loading,
+        parts: &Parts,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let stop_sources = timeout(self.stop_within.unwrap_or(STOP_MAX), service.stop_all());
+        if self.once && !stop.is_cancelled() {
+            stop_sources.await.map_err(|_| anyhow::anyhow!("the sources did not stop in time"))??;
+            parts.shared.writer.flush().await?;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = loading.finish() => {}
+            }
+            loading.stop().await;
+            return Ok(());
+        }
+        // What takes longer ends with the process, and the next start recovers.
+        let (stopped, ()) = tokio::join!(stop_sources, loading.stop());
+        stopped.map_err(|_| anyhow::anyhow!("the sources did not stop in time"))??;
+        Ok(())
     }
 }
 

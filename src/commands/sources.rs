@@ -24,6 +24,14 @@ pub fn read_service(global: &Global) -> Result<Service, Vec<Diagnostic>> {
     Ok(settings)
 }
 
+/// A text from the command line with `${NAME}` and `${file:/path}` replaced, so that secrets stand in no process list.
+///
+/// # Errors
+/// What is wrong with a reference.
+pub fn expand(text: &str) -> Result<String, String> {
+    config::expand(text, &environment)
+}
+
 /// What a loader to this address is called unless it is named.
 fn loader_name(to: &str) -> Result<String, String> {
     let context = Context::new(Arc::new(SystemClock));

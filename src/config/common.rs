@@ -125,7 +125,10 @@ impl JsonSchema for Name {
 
 /// Names of sources, streams and links become files: nothing in them may lead out of the data folder, be hidden, or be
 /// taken for tapline's own.
-pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
+///
+/// # Errors
+/// Why a name cannot be one.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
     let is_plain = |next: char| next.is_ascii_alphanumeric() || matches!(next, '.' | '_' | '-');
     if !name.starts_with(|first: char| first.is_ascii_alphanumeric()) {
         return Err("it must begin with a letter or a digit");

@@ -56,6 +56,14 @@ pub(super) fn substitute(
     }
 }
 
+/// A single text with its references replaced.
+///
+/// # Errors
+/// What is wrong with one of them.
+pub fn expand(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+    replaced(text, environment, &mut Substituted::default())
+}
+
 fn replaced(
     text: &str,
     environment: &dyn Fn(&str) -> Option<String>,

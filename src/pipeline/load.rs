@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::sink::{Committed, Position};
-use crate::store::{Feed, Mark, Store, StoreError};
+use crate::store::{Mark, Store, StoreError};
 
 pub use self::plan::{Plan, Select};
 pub use self::saved::{Health, Loaded, State, dead_stream, loaded_key, loader_key};
@@ -53,8 +53,6 @@ pub struct Progress {
     pub dead: u64,
     /// Bytes of lines that are decided.
     pub bytes: u64,
-    /// Whether there is nothing more for now.
-    pub is_caught_up: bool,
     /// Whether the store does not take what is sent to it.
     pub is_stuck: bool,
 }
@@ -194,7 +192,6 @@ impl Loader {
                 }
                 Ok(Turn::Idle(None)) if !more => return Ok(LoaderEnd::Finished),
                 Ok(Turn::Idle(wait)) => {
-                    self.progress.send_modify(|progress| progress.is_caught_up = wait.is_none());
                     // What waits for a fuller batch is sent at once when nothing more can come.
                     more &= self.wait_for_more(wait).await;
                     if !more {
@@ -261,7 +258,7 @@ impl Loader {
         for (stream, committed) in self.supply.streams()? {
             if let Some(lane) = self.lanes.get_mut(&stream) {
                 lane.committed = committed;
-            } else if self.plan.streams.takes(&stream) {
+            } else if self.plan.streams.takes(&self.supply.feed(&stream).0.stream) {
                 let lane = self.lane(&stream, committed);
                 self.lanes.insert(stream, lane);
             }
@@ -272,8 +269,8 @@ impl Loader {
     fn lane(&self, stream: &Arc<str>, committed: Committed) -> Lane {
         let start = Loaded::from(Position::start_of(committed.first));
         let loaded = self.saved.get(stream).copied().unwrap_or(start);
-        let feed = Feed { stream: Arc::clone(stream), origin: Arc::clone(&self.plan.origin) };
-        Lane::new(feed, self.plan.ids.clone(), loaded, committed)
+        let (feed, ids) = self.supply.feed(stream);
+        Lane::new(feed, ids, loaded, committed)
     }
 
     /// The next lane, after the one that had its turn last, that has something to send; or how long until one has.

@@ -25,6 +25,9 @@ use super::writer::{Ended, Writer};
 /// The name that the service's own entries of the ledger have as their source.
 const OWN_NAME: &str = "_service";
 
+/// The key of the data folder's identity.
+pub const FOLDER_KEY: &str = "folder";
+
 /// How long a source that failed in an unforeseen way is left alone before it is started again.
 const RESTART_AFTER: Duration = Duration::from_secs(5);
 
@@ -95,6 +98,35 @@ impl Shared {
         });
         self.ledger.note("damage", &entry).await?;
         Ok(())
+    }
+}
+
+impl Shared {
+    /// Takes up a stream of tapline's own.
+    ///
+    /// # Errors
+    /// When its files cannot be read or mended, or the writer has ended.
+    pub async fn open_own_stream(&self, name: &str) -> anyhow::Result<()> {
+        self.take_up(own_stream(name.into(), &self.settings), None).await
+    }
+
+    /// The identity of the data folder, made when it is asked for the first time: stores tell by it whose positions they
+    /// keep.
+    ///
+    /// # Errors
+    /// When the writer has ended.
+    pub async fn folder_id(&self) -> Result<Arc<str>, Ended> {
+        let state = self.writer.state(FOLDER_KEY).await?;
+        let saved: Option<String> = state.get(FOLDER_KEY).and_then(|id| serde_json::from_str(id.get()).ok());
+        if let Some(id) = saved {
+            return Ok(id.into());
+        }
+        let id = self.context.random_token();
+        let value = to_raw_value(&id).expect("invariant: a text has a JSON form");
+        self.writer.append(Append { lines: Vec::new(), state: vec![(FOLDER_KEY.to_owned(), Some(value))] }).await?;
+        // Nothing is told to a store under a name that may be forgotten.
+        self.writer.flush().await?;
+        Ok(id.into())
     }
 }
 

@@ -37,6 +37,9 @@ mod x_stream;
 mod x_legacy;
 // The simulated X against clients that nobody here wrote.
 mod tweepy;
+// Loading: the loop against a store that does what a script says, and one module for each store.
+mod load;
+mod load_sqlite;
 // Upstreams that would break it.
 mod hostile;
 // Killed at random moments and at every operation: nothing torn, lost or doubled, every slot accounted for.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::{Ids, Limits};
+use crate::store::Limits;
 
 /// How often a parked loader looks whether somebody has acted.
 const PARK: Duration = Duration::from_secs(30);
@@ -18,10 +18,6 @@ pub struct Plan {
     pub streams: Select,
     /// How batches are made.
     pub limits: Limits,
-    /// How ids are found.
-    pub ids: Ids,
-    /// The identity of the data folder.
-    pub origin: Arc<str>,
     /// Only records observed from the first to before the second, as their times are written.
     pub between: (Option<String>, Option<String>),
     /// How long a parked loader waits; `None` ends it instead.

@@ -13,6 +13,9 @@ use super::name::{self, Form, Name};
 /// Fast, and within a few percent of the slower levels on lines of JSON.
 const ZSTD_LEVEL: i32 = 3;
 
+/// The longest head of a Zstandard frame, in bytes (RFC 8878, section 3.1.1.1).
+const ZSTD_HEADER_MAX: u64 = 18;
+
 /// Compresses a plain segment and removes the plain form.
 ///
 /// # Errors
@@ -24,7 +27,7 @@ pub fn compress(fs: &dyn Fs, root: &Path, stream: &str, segment: Name, form: For
     let dir = name::day_dir(root, stream, segment.day);
     fs.remove(&aside)?;
     let mut file = fs.create(&aside)?;
-    let before = encode(fs.read_from(&plain, 0)?, &mut *file, form)?;
+    let before = encode(fs.read_from(&plain, 0)?, fs.len(&plain)?, &mut *file, form)?;
     file.sync()?;
     let after = digest(decode(fs.read_from(&aside, 0)?, form)?)?;
     if before != after {
@@ -52,6 +55,28 @@ pub fn decode(file: Box<dyn Read + Send>, form: Form) -> io::Result<Box<dyn Read
     })
 }
 
+/// How long a segment's lines are, without reading them all; `None` where a compressed file does not say.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn plain_len(fs: &dyn Fs, path: &Path, form: Form) -> io::Result<Option<u64>> {
+    let len = fs.len(path)?;
+    match form {
+        Form::Plain | Form::Text | Form::Aside => Ok(Some(len)),
+        // The last four bytes are the length modulo 2^32 (RFC 1952); no segment is that long, and other files rarely.
+        Form::Gzip => {
+            let mut last = [0; 4];
+            fs.read_from(path, len.saturating_sub(4))?.read_exact(&mut last)?;
+            Ok(Some(u32::from_le_bytes(last).into()))
+        }
+        Form::Zstd => {
+            let mut head = Vec::new();
+            fs.read_from(path, 0)?.take(ZSTD_HEADER_MAX).read_to_end(&mut head)?;
+            Ok(zstd::zstd_safe::get_frame_content_size(&head).ok().flatten())
+        }
+    }
+}
+
 /// Length and hash of all that a reader gives.
 fn digest(mut from: impl Read) -> io::Result<(u64, blake3::Hash)> {
     let mut hasher = Hasher::default();
@@ -60,7 +85,7 @@ fn digest(mut from: impl Read) -> io::Result<(u64, blake3::Hash)> {
 }
 
 /// Copies `from` compressed into `file`, and returns length and hash of what was copied.
-fn encode(from: impl Read, file: &mut dyn File, form: Form) -> io::Result<(u64, blake3::Hash)> {
+fn encode(from: impl Read, len: u64, file: &mut dyn File, form: Form) -> io::Result<(u64, blake3::Hash)> {
     let mut from = Tee { from, hasher: Hasher::default() };
     let to = io::BufWriter::with_capacity(128 * 1024, Appending(file));
     if form == Form::Gzip {
@@ -70,6 +95,8 @@ fn encode(from: impl Read, file: &mut dyn File, form: Form) -> io::Result<(u64, 
     } else {
         let mut encoder = zstd::Encoder::new(to, ZSTD_LEVEL)?;
         encoder.include_checksum(true)?;
+        // Readers then know how long the lines are without reading them.
+        encoder.set_pledged_src_size(Some(len))?;
         io::copy(&mut from, &mut encoder)?;
         encoder.finish()?.flush()?;
     }

@@ -1,6 +1,7 @@
 //! What several modules of tests share.
 
 pub(crate) mod kill_fs;
+pub(crate) mod loading;
 pub(crate) mod model;
 pub(crate) mod nginx;
 pub(crate) mod sim_fs;

@@ -1,0 +1,1 @@
+//! The loader loop against a store that does what a script says.
