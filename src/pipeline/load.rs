@@ -229,7 +229,7 @@ impl Loader {
     async fn turn(&mut self) -> Result<Turn, Failure> {
         self.look().map_err(Failure::Streams)?;
         if !self.is_connected {
-            if self.lanes.values().all(Lane::is_dry) {
+            if self.lanes.values().all(Lane::is_done) {
                 return Ok(Turn::Idle(None));
             }
             answered(&self.stop, self.store.connect()).await?;
@@ -279,7 +279,7 @@ impl Loader {
         let last = self.last.clone();
         let after = |stream: &Arc<str>| last.as_ref().is_none_or(|last| stream > last);
         let names: Vec<Arc<str>> =
-            self.lanes.iter().filter(|(_, lane)| !lane.is_dry()).map(|(name, _)| Arc::clone(name)).collect();
+            self.lanes.iter().filter(|(_, lane)| !lane.is_done()).map(|(name, _)| Arc::clone(name)).collect();
         for stream in names.iter().filter(|name| after(name)).chain(names.iter().filter(|name| !after(name))) {
             let lane = self.lanes.get_mut(stream).expect("invariant: lanes are not removed");
             let wait = lane.wait(&self.plan.limits);

@@ -65,9 +65,11 @@ impl Lane {
         }
     }
 
-    /// Whether everything committed is loaded.
-    pub(super) fn is_dry(&self) -> bool {
-        self.dry_at == Some(self.committed) || self.next >= self.committed.end
+    /// Whether there is nothing to do for it: everything committed is loaded, and a store that keeps positions has been
+    /// asked whether it still has all of that.
+    pub(super) fn is_done(&self) -> bool {
+        let is_dry = self.dry_at == Some(self.committed) || self.next >= self.committed.end;
+        is_dry && (self.is_begun || self.loaded.stored.is_none())
     }
 
     /// How long until there is a batch that is worth sending; zero when there is one.
@@ -75,7 +77,7 @@ impl Lane {
         let is_full = self.next.segment < self.committed.end.segment
             || self.committed.end.offset.saturating_sub(self.next.offset) >= limits.bytes as u64;
         // A batch that was begun before is finished as it was.
-        if limits.wait.is_zero() || is_full || self.loaded.sending.is_some() {
+        if limits.wait.is_zero() || is_full || self.loaded.sending.is_some() || !self.is_begun {
             return Duration::ZERO;
         }
         let since = *self.pending_since.get_or_insert_with(Instant::now);
