@@ -70,6 +70,8 @@ pub enum Command {
     Status(commands::status::Status),
     /// Carry streams, or files of JSON lines, into a store
     Load(commands::load::Load),
+    /// How far each store is, and how it does
+    Loaders(commands::loaders::Loaders),
     /// Run a fake upstream, for tests and for trying things
     Simulate(commands::simulate::Simulate),
     /// Print the JSON Schema of the YAML files
@@ -93,6 +95,7 @@ impl Cli {
             Command::Coverage(command) => command.run(&self.global),
             Command::Status(command) => command.run(&self.global),
             Command::Load(command) => command.run(&self.global),
+            Command::Loaders(command) => command.run(&self.global),
             Command::Simulate(command) => command.run(&self.global),
             Command::Schema(command) => command.run(&self.global),
             Command::Adapters(command) => command.run(&self.global),

@@ -96,12 +96,27 @@ impl Committed {
     /// # Errors
     /// When a file cannot be read.
     pub fn lines(&self, stream: &str, since: Option<DateTime<Utc>>, take: &mut dyn FnMut(&[u8])) -> anyhow::Result<()> {
-        let Some(saved) = self.state.get(&stream_key(stream)) else { return Ok(()) };
-        let saved: Saved = serde_json::from_str(saved.get())
-            .with_context(|| format!("the commit log's entry of {stream} is damaged"))?;
-        let from = Position::start_of(self.first(stream, &saved, since)?);
+        let Some(saved) = self.saved(stream)? else { return Ok(()) };
+        self.lines_from(stream, Position::start_of(self.first(stream, &saved, since)?), take)
+    }
+
+    /// As [`lines`](Self::lines), from a position on.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn lines_from(&self, stream: &str, from: Position, take: &mut dyn FnMut(&[u8])) -> anyhow::Result<()> {
+        let Some(saved) = self.saved(stream)? else { return Ok(()) };
         self.read(stream, from, sink::Committed::from(&saved), take)
             .with_context(|| format!("cannot read the stream {stream}"))
+    }
+
+    /// What is committed of a stream.
+    ///
+    /// # Errors
+    /// When the commit log's entry is damaged.
+    pub fn saved(&self, stream: &str) -> anyhow::Result<Option<Saved>> {
+        let saved = self.state.get(&stream_key(stream)).map(|saved| serde_json::from_str(saved.get()));
+        saved.transpose().with_context(|| format!("the commit log's entry of {stream} is damaged"))
     }
 
     /// The first segment that may have lines from `since` on.

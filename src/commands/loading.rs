@@ -9,9 +9,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
+use crate::context::{Context, SystemClock};
 use crate::loaders;
 use crate::pipeline::load::{Loader, LoaderEnd, Own, Plan, Progress, Select, dead_stream};
 use crate::pipeline::service::Shared;
+use crate::pipeline::upkeep::Needs;
 use crate::pipeline::writer::Ended;
 
 /// How long a service that runs once waits for stores that take what it has.
@@ -65,6 +67,19 @@ impl Loading {
             }
         }
     }
+}
+
+/// What the service's loaders need to be kept.
+///
+/// # Errors
+/// When an address is none.
+pub fn needs(settings: &config::Service) -> anyhow::Result<Vec<Needs>> {
+    let context = Context::new(Arc::new(SystemClock));
+    let needs = settings.loaders.iter().map(|config| {
+        let name = config.name.clone().map_or_else(|| Ok(loaders::open(&config.to, &context)?.name), anyhow::Ok)?;
+        Ok(Needs { loader: name.into(), streams: Select(config.streams.0.clone()) })
+    });
+    needs.collect()
 }
 
 async fn loader(shared: &Shared, config: &config::Load, loading: &Loading) -> anyhow::Result<Loader> {

@@ -7,6 +7,7 @@ pub mod coverage;
 pub mod demo;
 pub mod lengths;
 pub mod load;
+pub mod loaders;
 pub mod loading;
 pub mod logging;
 pub mod parts;

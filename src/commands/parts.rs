@@ -18,7 +18,7 @@ use crate::pipeline::commit::{Commits, OWN_DIR};
 use crate::pipeline::follow::Followers;
 use crate::pipeline::schedule::Scheduler;
 use crate::pipeline::service::{ServiceLedger, Shared};
-use crate::pipeline::upkeep::Upkeep;
+use crate::pipeline::upkeep::{Needs, Upkeep};
 use crate::pipeline::writer::{Options, Writer, WriterThread};
 use crate::sink::Position;
 use crate::sinks::stdout::Stdout;
@@ -117,13 +117,15 @@ impl Parts {
         Ok(Self { fs, root, shared, thread, stdout: None, upkeep: None, _lock: lock })
     }
 
-    /// Starts what attends to the data once the streams have been taken up: upkeep, and standard output if wanted.
+    /// Starts what attends to the data once the streams have been taken up: upkeep, which keeps what loaders need, and
+    /// standard output if wanted.
     ///
     /// # Errors
     /// When the machine gives no thread.
-    pub fn attend_data(&mut self, stdout: bool, stop: &CancellationToken) -> io::Result<()> {
+    pub fn attend_data(&mut self, stdout: bool, needs: Vec<Needs>, stop: &CancellationToken) -> io::Result<()> {
         let Shared { context, writer, ledger, settings, .. } = self.shared.clone();
-        let upkeep = Upkeep::new(Arc::clone(&self.fs), &self.root, context, writer.clone(), ledger, settings.retain);
+        let upkeep =
+            Upkeep::new(Arc::clone(&self.fs), &self.root, context, writer.clone(), ledger, settings.retain, needs);
         let stop = stop.clone();
         self.upkeep = Some(tokio::spawn(async move {
             // It ends with an error only when the writer has ended, which is said elsewhere.

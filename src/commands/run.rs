@@ -17,7 +17,7 @@ use crate::pipeline::writer::Status;
 use super::loading::Loading;
 use super::parts::{Held, LAST_LINES_MAX, Parts};
 use super::renderings::Renderings;
-use super::{logging, signals, sources};
+use super::{loading, logging, signals, sources};
 
 /// How often the folder of sources is looked at; a change takes effect within two seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -135,7 +135,7 @@ impl Run {
                     }
                     if std::mem::take(&mut is_first) {
                         service.take_up_rest().await?;
-                        parts.attend_data(self.stdout, &stop)?;
+                        parts.attend_data(self.stdout, loading::needs(&parts.shared.settings)?, &stop)?;
                         loading = Some(Loading::start(&parts.shared).await?);
                     }
                 }

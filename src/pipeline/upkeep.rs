@@ -12,14 +12,20 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Compress, Retain};
 use crate::context::Context;
 use crate::fs::Fs;
+use crate::sink::{Committed, Position};
 use crate::sinks::segments::name::Form;
+use crate::sinks::segments::retain::GiveUp;
 use crate::sinks::segments::{Saved, Spec, compress, read, retain};
 
+use super::load::{Loaded, Select, loaded_key};
 use super::service::ServiceLedger;
 use super::writer::{Ended, Writer};
 
 /// How often streams are looked at. A look at one whose active segment is still the same costs nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// How many bytes are read at a time to count what was never loaded.
+const COUNT_BYTES: usize = 1 << 20;
 
 /// How often what is kept is weighed, in looks.
 const RETAIN_EVERY: u64 = 6;
@@ -33,6 +39,8 @@ pub struct Upkeep {
     ledger: ServiceLedger,
     /// The service's limits, for streams without their own.
     retain: Retain,
+    /// The loaders that are declared.
+    loaders: Vec<Needs>,
     /// The active segment up to which each stream is done.
     compressed: HashMap<Arc<str>, u64>,
 }
@@ -46,8 +54,9 @@ impl Upkeep {
         writer: Writer,
         ledger: ServiceLedger,
         retain: Retain,
+        loaders: Vec<Needs>,
     ) -> Self {
-        Self { fs, root: root.to_owned(), context, writer, ledger, retain, compressed: HashMap::new() }
+        Self { fs, root: root.to_owned(), context, writer, ledger, retain, loaders, compressed: HashMap::new() }
     }
 
     /// Runs until told to stop. A step that has begun is finished or safely begun again at the next start.
@@ -98,6 +107,8 @@ impl Upkeep {
     }
 
     async fn retain(&mut self, streams: &[(Spec, Saved)]) -> Result<(), Ended> {
+        let passed = self.passed().await?;
+        let needed = |stream: &str| passed.iter().filter_map(|passed| Some(passed.of(stream)?.segment)).min();
         for (retain, names) in groups(streams, self.retain) {
             let (fs, root) = (Arc::clone(&self.fs), self.root.clone());
             let closed = spawn_blocking(move || {
@@ -107,23 +118,71 @@ impl Upkeep {
                 closed.collect::<std::io::Result<Vec<_>>>()
             });
             let plan = match closed.await.map_err(std::io::Error::other).and_then(|closed| closed) {
-                Ok(closed) => retain::plan(&closed, retain, self.context.now()),
+                Ok(closed) => retain::plan(&closed, &needed, retain, self.context.now()),
                 Err(error) => {
                     tracing::warn!(error = %error, "closed segments could not be weighed; nothing is deleted this time");
                     continue;
                 }
             };
-            for (stream, first) in plan {
-                self.delete(stream, first).await?;
+            for give_up in plan {
+                let unloaded =
+                    if give_up.is_forced { self.unloaded(&give_up, &passed, streams).await } else { Vec::new() };
+                self.delete(give_up.stream, give_up.first, &unloaded).await?;
             }
         }
         Ok(())
     }
 
+    /// How far each loader is with each stream.
+    async fn passed(&self) -> Result<Vec<Passed>, Ended> {
+        let mut all = Vec::new();
+        for needs in &self.loaders {
+            let prefix = loaded_key(&needs.loader, "");
+            let state = self.writer.state(prefix.clone()).await?;
+            let at = state.iter().filter_map(|(key, value)| {
+                let loaded: Loaded = serde_json::from_str(value.get()).ok()?;
+                Some((key.strip_prefix(&prefix)?.to_owned(), loaded.at))
+            });
+            all.push(Passed { needs: needs.clone(), at: at.collect() });
+        }
+        Ok(all)
+    }
+
+    /// How many records that are to be deleted each loader has not loaded.
+    async fn unloaded(&self, give_up: &GiveUp, passed: &[Passed], streams: &[(Spec, Saved)]) -> Vec<Unloaded> {
+        let mut found = Vec::new();
+        let Some((_, saved)) = streams.iter().find(|(spec, _)| spec.name == give_up.stream) else { return found };
+        let committed = Committed { end: Position::start_of(give_up.first), ..Committed::from(saved) };
+        for passed in passed {
+            let Some(at) = passed.of(&give_up.stream).filter(|at| at.segment < give_up.first) else { continue };
+            let mut reader = self.writer.reader(Arc::clone(&give_up.stream), at.max(Position::start_of(saved.first)));
+            let count = spawn_blocking(move || {
+                let (mut lines, mut records) = (Vec::new(), 0);
+                while reader.read(committed, COUNT_BYTES, &mut lines)?.is_some() {
+                    records += memchr::memchr_iter(b'\n', &lines).count() as u64;
+                    lines.clear();
+                }
+                Ok::<_, std::io::Error>(records)
+            });
+            // What cannot be read cannot be counted; that it goes is said all the same.
+            let records = count.await.ok().and_then(Result::ok);
+            found.push(Unloaded { loader: Arc::clone(&passed.needs.loader), records });
+        }
+        found
+    }
+
     /// Deletes a stream's segments before `first`: the intent is in the commit log before the first file goes.
-    async fn delete(&self, stream: Arc<str>, first: u64) -> Result<(), Ended> {
+    async fn delete(&self, stream: Arc<str>, first: u64, unloaded: &[Unloaded]) -> Result<(), Ended> {
         self.writer.give_up_before(Arc::clone(&stream), first).await?;
-        self.ledger.note("deleted", &json!({ "stream": &*stream, "before_segment": first, "why": "retain" })).await?;
+        let mut entry = json!({ "stream": &*stream, "before_segment": first, "why": "retain" });
+        if !unloaded.is_empty() {
+            entry["unloaded"] = json!(unloaded);
+            for Unloaded { loader, records } in unloaded {
+                tracing::error!(stream = %stream, loader = %loader, records, before_segment = first,
+                    "records are deleted that were never loaded, because `retain.size` leaves no room for them");
+            }
+        }
+        self.ledger.note("deleted", &entry).await?;
         let (fs, root, name) = (Arc::clone(&self.fs), self.root.clone(), Arc::clone(&stream));
         let removed = spawn_blocking(move || retain::remove_before(&*fs, &root, &name, first)).await;
         match removed.map_err(std::io::Error::other).and_then(|removed| removed) {
@@ -136,6 +195,35 @@ impl Upkeep {
         }
         Ok(())
     }
+}
+
+/// A loader that is declared: what it has not passed is kept as long as there is room.
+#[derive(Clone)]
+pub struct Needs {
+    /// Its name.
+    pub loader: Arc<str>,
+    /// Its streams.
+    pub streams: Select,
+}
+
+struct Passed {
+    needs: Needs,
+    at: HashMap<String, Position>,
+}
+
+impl Passed {
+    /// How far the loader is with a stream that it loads.
+    fn of(&self, stream: &str) -> Option<Position> {
+        let at = self.at.get(stream).copied().unwrap_or(Position::start_of(1));
+        self.needs.streams.takes(stream).then_some(at)
+    }
+}
+
+/// What a loader will never load.
+#[derive(serde::Serialize)]
+struct Unloaded {
+    loader: Arc<str>,
+    records: Option<u64>,
 }
 
 type Group = Vec<(Arc<str>, u64)>;

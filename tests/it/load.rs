@@ -12,7 +12,9 @@ use serde_json::Value;
 use tapline::commands::parts::Parts;
 use tapline::config;
 use tapline::fs::Disk;
-use tapline::pipeline::load::{Health, Loaded, Loader, LoaderEnd, Own, Plan, Select, dead_stream, loaded_key, loader_key};
+use tapline::pipeline::load::{
+    Health, Loaded, Loader, LoaderEnd, Own, Plan, Select, dead_stream, loaded_key, loader_key,
+};
 use tapline::sink::Position;
 use tapline::store::{Batch, Feed, Limits, Mark, Sent, Store, StoreError};
 use tokio::time::Instant;
@@ -113,7 +115,8 @@ impl Bench {
 
     /// Records of which these are bad.
     async fn with_bad(count: usize, bad: &[usize]) -> Self {
-        let data = (0..count).map(|number| if bad.contains(&number) { "\"bad\"".to_owned() } else { number.to_string() });
+        let data =
+            (0..count).map(|number| if bad.contains(&number) { "\"bad\"".to_owned() } else { number.to_string() });
         Self::new(data).await
     }
 
@@ -222,9 +225,12 @@ fn refused() -> StoreError {
 async fn one_bad_record_is_found_wherever_it_is() {
     for bad in [&[0][..], &[500], &[999], &[1_999], &[0, 1], &[998, 999, 1_000]] {
         let bench = Bench::with_bad(2_000, bad).await;
-        let answer: Answer = Box::new(|batch, _| {
-            if batch.iter().any(|entry| is_bad(entry.line)) { Err(refused()) } else { Ok(Sent::default()) }
-        });
+        let answer: Answer =
+            Box::new(
+                |batch, _| {
+                    if batch.iter().any(|entry| is_bad(entry.line)) { Err(refused()) } else { Ok(Sent::default()) }
+                },
+            );
         assert!(matches!(bench.load(answer).await, LoaderEnd::Finished), "{bad:?}");
         assert_eq!(bench.stored(), bench.ids_but(bad));
         assert!(bench.kept.lock().unwrap().records.values().all(|times| *times == 1), "nothing good was sent twice");
@@ -319,7 +325,10 @@ async fn what_the_store_asks_for_is_waited() {
     let calls: Vec<Instant> = bench.kept.lock().unwrap().calls.iter().map(|(at, _)| *at).collect();
     assert!(calls[1] - calls[0] >= asked && calls[2] - calls[1] >= asked);
     let waits: Vec<Duration> = calls[2..].windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(waits.iter().all(|wait| *wait >= Duration::from_millis(50) && *wait <= Duration::from_secs(61)), "{waits:?}");
+    assert!(
+        waits.iter().all(|wait| *wait >= Duration::from_millis(50) && *wait <= Duration::from_secs(61)),
+        "{waits:?}"
+    );
     assert!(waits.iter().sum::<Duration>() > Duration::from_mins(10), "no tight loop: {waits:?}");
 }
 
@@ -354,14 +363,19 @@ async fn the_store_is_asked_where_it_is() {
     bench.keeps_positions = true;
     bench.limits.records = 100;
     let refuse_bad = || -> Answer {
-        Box::new(|batch, _| if batch.iter().any(|entry| is_bad(entry.line)) { Err(refused()) } else { Ok(Sent::default()) })
+        Box::new(
+            |batch, _| if batch.iter().any(|entry| is_bad(entry.line)) { Err(refused()) } else { Ok(Sent::default()) },
+        )
     };
     bench.load(refuse_bad()).await;
     assert_eq!((bench.stored().len(), bench.dead().len()), (999, 1));
     let end = bench.kept.lock().unwrap().mark;
     // It has more than tapline knows: taken over.
     let to = bench.position(900);
-    let state = vec![(loaded_key(NAME, "pile"), Some(serde_json::value::to_raw_value(&Loaded::from(bench.position(100))).unwrap()))];
+    let state = vec![(
+        loaded_key(NAME, "pile"),
+        Some(serde_json::value::to_raw_value(&Loaded::from(bench.position(100))).unwrap()),
+    )];
     bench.parts.shared.writer.append(tapline::pipeline::commit::Append { lines: vec![], state }).await.unwrap();
     bench.kept.lock().unwrap().records.clear();
     bench.kept.lock().unwrap().mark = Some(to);

@@ -68,26 +68,47 @@ fn all(fs: &dyn Fs, root: &Path, stream: &str) -> io::Result<Vec<Name>> {
     Ok(files)
 }
 
-/// The segments to give up, of streams that share one limit: for each such stream the first that is kept.
-pub fn plan(streams: &[(Arc<str>, Vec<Closed>)], retain: Retain, now: DateTime<Utc>) -> Vec<(Arc<str>, u64)> {
-    let mut given_up: BTreeMap<&Arc<str>, u64> = BTreeMap::new();
-    let mut oldest_first: Vec<(&Arc<str>, &Closed)> =
-        streams.iter().flat_map(|(stream, closed)| closed.iter().map(move |closed| (stream, closed))).collect();
-    oldest_first.sort_by_key(|(stream, closed)| (closed.modified_at, *stream, closed.number));
-    let mut total: u64 = oldest_first.iter().map(|(_, closed)| closed.bytes).sum();
-    let age_max = retain.age.map(|age| TimeDelta::from_std(age.0).unwrap_or(TimeDelta::MAX));
-    for (stream, closed) in oldest_first {
-        let too_old = age_max.is_some_and(|age| now - closed.modified_at > age);
-        let too_much = retain.size.is_some_and(|size| total > size.0);
-        if !too_old && !too_much {
-            // Younger ones are not too old either, and what is left fits.
-            break;
-        }
-        total -= closed.bytes;
-        let first = given_up.entry(stream).or_default();
-        *first = (*first).max(closed.number + 1);
+/// Segments of one stream that are to be given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GiveUp {
+    /// The stream.
+    pub stream: Arc<str>,
+    /// The first segment that is kept.
+    pub first: u64,
+    /// Whether a loader has not passed all of them: only a limit of size forces that.
+    pub is_forced: bool,
+}
+
+/// The segments to give up, of streams that share one limit. `needed` is the first segment of a stream that a loader has
+/// not passed.
+pub fn plan(
+    streams: &[(Arc<str>, Vec<Closed>)],
+    needed: &dyn Fn(&str) -> Option<u64>,
+    retain: Retain,
+    now: DateTime<Utc>,
+) -> Vec<GiveUp> {
+    let mut given_up: BTreeMap<&Arc<str>, (u64, bool)> = BTreeMap::new();
+    let mut all: Vec<(bool, &Arc<str>, &Closed)> = Vec::new();
+    for (stream, closed) in streams {
+        let needed = needed(stream);
+        all.extend(closed.iter().map(|closed| (needed.is_some_and(|needed| closed.number >= needed), stream, closed)));
     }
-    given_up.into_iter().map(|(stream, first)| (Arc::clone(stream), first)).collect()
+    let mut total: u64 = all.iter().map(|(_, _, closed)| closed.bytes).sum();
+    // The oldest first, and before all of them those that nobody needs.
+    all.sort_by_key(|(is_needed, stream, closed)| (*is_needed, closed.modified_at, *stream, closed.number));
+    let age_max = retain.age.map(|age| TimeDelta::from_std(age.0).unwrap_or(TimeDelta::MAX));
+    for (is_needed, stream, closed) in all {
+        let too_old = !is_needed && age_max.is_some_and(|age| now - closed.modified_at > age);
+        let too_much = retain.size.is_some_and(|size| total > size.0);
+        if too_old || too_much {
+            total -= closed.bytes;
+            let entry = given_up.entry(stream).or_default();
+            *entry = (entry.0.max(closed.number + 1), entry.1 || is_needed);
+        }
+    }
+    let give_up =
+        |(stream, (first, is_forced)): (&Arc<str>, _)| GiveUp { stream: Arc::clone(stream), first, is_forced };
+    given_up.into_iter().map(give_up).collect()
 }
 
 #[cfg(test)]
@@ -110,9 +131,30 @@ mod tests {
             ("a".into(), vec![segment(1, 10, 50), segment(2, 10, 30), segment(3, 10, 10)]),
             ("b".into(), vec![segment(7, 100, 40), segment(8, 100, 20)]),
         ];
-        let planned = plan(&streams, retain, now());
-        let planned: Vec<(&str, u64)> = planned.iter().map(|(stream, first)| (&**stream, *first)).collect();
+        let planned = plan(&streams, &|_| None, retain, now());
+        assert!(planned.iter().all(|give_up| !give_up.is_forced));
+        let planned: Vec<(&str, u64)> = planned.iter().map(|give_up| (&*give_up.stream, give_up.first)).collect();
         assert_eq!(planned, expected);
+    }
+
+    #[test]
+    fn what_a_loader_needs_goes_last_and_only_for_want_of_room() {
+        let streams = [
+            ("a".into(), vec![segment(1, 10, 50), segment(2, 10, 30), segment(3, 10, 10)]),
+            ("b".into(), vec![segment(7, 100, 40), segment(8, 100, 20)]),
+        ];
+        let needed = |stream: &str| (stream == "a").then_some(2);
+        for (age, size, expected) in [
+            (Some(5), None, vec![("a", 2, false), ("b", 9, false)]),
+            (None, Some(20), vec![("a", 2, false), ("b", 9, false)]),
+            (None, Some(19), vec![("a", 3, true), ("b", 9, false)]),
+            (Some(5), Some(0), vec![("a", 4, true), ("b", 9, false)]),
+        ] {
+            let retain = Retain { age: age.map(|hours| Span(Duration::from_hours(hours))), size: size.map(Size) };
+            let planned = plan(&streams, &needed, retain, now());
+            let planned: Vec<_> = planned.iter().map(|it| (&*it.stream, it.first, it.is_forced)).collect();
+            assert_eq!(planned, expected, "{age:?} {size:?}");
+        }
     }
 
     #[test]
