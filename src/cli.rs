@@ -72,6 +72,8 @@ pub enum Command {
     Load(commands::load::Load),
     /// How far each store is, and how it does
     Loaders(commands::loaders::Loaders),
+    /// Bring a loader's dead letters to its store again
+    Redrive(commands::redrive::Redrive),
     /// Run a fake upstream, for tests and for trying things
     Simulate(commands::simulate::Simulate),
     /// Print the JSON Schema of the YAML files
@@ -96,6 +98,7 @@ impl Cli {
             Command::Status(command) => command.run(&self.global),
             Command::Load(command) => command.run(&self.global),
             Command::Loaders(command) => command.run(&self.global),
+            Command::Redrive(command) => command.run(&self.global),
             Command::Simulate(command) => command.run(&self.global),
             Command::Schema(command) => command.run(&self.global),
             Command::Adapters(command) => command.run(&self.global),

@@ -7,6 +7,7 @@
 mod batch;
 mod target;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ use async_trait::async_trait;
 use crate::context::Context;
 use crate::sink::Position;
 
-pub use self::batch::{Batch, Entry, Ids, Parts};
+pub use self::batch::{Batch, Entry, Ids, Parts, streams_of_letters};
 pub use self::target::{Target, expand_stream};
 
 /// A place that records are carried to.
@@ -60,10 +61,28 @@ pub trait Store: Send {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Feed {
     /// The stream's name.
-    pub stream: std::sync::Arc<str>,
+    pub stream: Arc<str>,
     /// The identity of the data folder that the stream is in. Two folders may have streams of one name: their positions
     /// are never mixed up.
-    pub origin: std::sync::Arc<str>,
+    pub origin: Arc<str>,
+}
+
+/// Ends the origin of a feed that brings dead letters again.
+const REDRIVE: &str = "/redrive";
+
+impl Feed {
+    /// The feed that brings this stream's dead letters again: its positions are those of the letters, and are kept apart.
+    #[must_use]
+    pub fn redrive(&self) -> Self {
+        let origin =
+            if self.is_redrive() { Arc::clone(&self.origin) } else { format!("{}{REDRIVE}", self.origin).into() };
+        Self { stream: Arc::clone(&self.stream), origin }
+    }
+
+    /// Whether it brings dead letters again. A store whose ids must grow has larger ones from the stream itself.
+    pub fn is_redrive(&self) -> bool {
+        self.origin.ends_with(REDRIVE)
+    }
 }
 
 /// How far a store has a stream, in its own words.

@@ -119,6 +119,11 @@ impl Committed {
         saved.transpose().with_context(|| format!("the commit log's entry of {stream} is damaged"))
     }
 
+    /// A reader of a stream's lines.
+    pub fn reader(&self, stream: &str, from: Position) -> Reader {
+        Reader::new(Arc::clone(&self.fs), &self.root, stream.into(), from)
+    }
+
     /// The first segment that may have lines from `since` on.
     fn first(&self, stream: &str, saved: &Saved, since: Option<DateTime<Utc>>) -> anyhow::Result<u64> {
         let Some(since) = since else { return Ok(saved.first) };
@@ -131,7 +136,7 @@ impl Committed {
     }
 
     fn read(&self, stream: &str, from: Position, to: sink::Committed, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-        let mut reader = Reader::new(Arc::clone(&self.fs), &self.root, stream.into(), from);
+        let mut reader = self.reader(stream, from);
         let mut lines = Vec::new();
         while reader.read(to, CHUNK_BYTES, &mut lines)?.is_some() {
             let mut begin = 0;

@@ -5,7 +5,7 @@
 //! it cannot write.
 
 mod files;
-mod folder;
+pub(super) mod folder;
 mod shown;
 
 use std::collections::HashMap;

@@ -11,6 +11,7 @@ pub mod loaders;
 pub mod loading;
 pub mod logging;
 pub mod parts;
+pub mod redrive;
 pub mod renderings;
 pub mod run;
 pub mod saved;

@@ -117,7 +117,7 @@ impl Run {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut in_order = true;
         let mut is_first = true;
-        let mut loading = None;
+        let mut loading: Option<Loading> = None;
         loop {
             tokio::select! {
                 biased;
@@ -132,6 +132,9 @@ impl Run {
                         say(&look, &global.sources);
                         service.apply(&look.wanted).await?;
                         renderings.set(parts, &look.wanted).await?;
+                    }
+                    if let Some(loading) = &loading {
+                        loading.take_requests(parts).await?;
                     }
                     if std::mem::take(&mut is_first) {
                         service.take_up_rest().await?;

@@ -12,6 +12,7 @@ mod health;
 mod journal;
 mod lane;
 mod plan;
+mod redrive;
 mod saved;
 mod supply;
 mod tracker;
@@ -30,6 +31,7 @@ use crate::sink::{Committed, Position};
 use crate::store::{Mark, Store, StoreError};
 
 pub use self::plan::{Plan, Select};
+pub use self::redrive::{Redrive, lane_key};
 pub use self::saved::{Health, Loaded, State, dead_stream, loaded_key, loader_key};
 pub use self::supply::{Lines, Own, Supply};
 
@@ -160,6 +162,11 @@ impl Loader {
             journal: Journal::new(writer, context, Arc::clone(&plan.name)),
             plan,
         })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.plan.name
     }
 
     /// What it has done, as it goes.

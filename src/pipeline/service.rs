@@ -116,17 +116,21 @@ impl Shared {
     /// # Errors
     /// When the writer has ended.
     pub async fn folder_id(&self) -> Result<Arc<str>, Ended> {
-        let state = self.writer.state(FOLDER_KEY).await?;
-        let saved: Option<String> = state.get(FOLDER_KEY).and_then(|id| serde_json::from_str(id.get()).ok());
-        if let Some(id) = saved {
-            return Ok(id.into());
+        loop {
+            let state = self.writer.state(FOLDER_KEY).await?;
+            let saved: Option<String> = state.get(FOLDER_KEY).and_then(|id| serde_json::from_str(id.get()).ok());
+            match saved {
+                Some(id) => return Ok(id.into()),
+                None => self.make_folder_id().await?,
+            }
         }
-        let id = self.context.random_token();
-        let value = to_raw_value(&id).expect("invariant: a text has a JSON form");
-        self.writer.append(Append { lines: Vec::new(), state: vec![(FOLDER_KEY.to_owned(), Some(value))] }).await?;
-        // Nothing is told to a store under a name that may be forgotten.
-        self.writer.flush().await?;
-        Ok(id.into())
+    }
+
+    /// Makes the identity of a folder that has none.
+    async fn make_folder_id(&self) -> Result<(), Ended> {
+        let id = to_raw_value(&self.context.random_token()).expect("invariant: a text has a JSON form");
+        let state = vec![(FOLDER_KEY.to_owned(), Some(id))];
+        self.writer.append(Append { lines: Vec::new(), state }).await.map(drop)
     }
 }
 
@@ -153,6 +157,7 @@ impl Service {
     /// When the ledger cannot be opened.
     pub async fn new(shared: Shared) -> anyhow::Result<Self> {
         shared.take_up(own_stream(ledger::STREAM.into(), &shared.settings), None).await?;
+        shared.folder_id().await?;
         Ok(Self { shared, running: HashMap::new(), tasks: JoinSet::new(), names: HashMap::new(), pool: None })
     }
 

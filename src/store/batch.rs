@@ -21,6 +21,8 @@ pub enum Ids {
     Field(Arc<str>),
     /// The line is somebody else's, and is known by where it stands: this word, `_`, and the offset.
     Position(Arc<str>),
+    /// The line is a dead letter: what it keeps is the record, and a letter of another stream is none of this batch's.
+    Letter,
 }
 
 /// Lines of one segment, in order, though not always next to each other.
@@ -31,11 +33,22 @@ pub struct Batch {
     /// The offset of the first byte of `bytes`.
     base: u64,
     bytes: Bytes,
-    /// Where the picked lines begin and end, without their line feeds.
-    lines: Arc<[(u32, u32)]>,
+    lines: Arc<[Place]>,
     /// Which of the lines are picked.
     picked: Picked,
     ids: Ids,
+}
+
+/// Where a line is, from the first byte of a batch on.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Where its line in the file begins.
+    at: u32,
+    /// The line itself: in a dead letter only a part of that.
+    begin: u32,
+    end: u32,
+    /// Where the next line in the file begins.
+    next: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -49,11 +62,15 @@ impl Batch {
     pub fn new(feed: Arc<Feed>, from: Position, bytes: Bytes, ids: Ids) -> Self {
         let mut lines = Vec::with_capacity(bytes.len() / 256 + 1);
         let mut begin = 0;
-        for feed in memchr::memchr_iter(b'\n', &bytes) {
-            if feed > begin {
-                lines.push((small(begin), small(feed)));
+        for end in memchr::memchr_iter(b'\n', &bytes) {
+            let line = match ids {
+                Ids::Letter => letter(&bytes[begin..end], &feed.stream).map(|(from, to)| (begin + from, begin + to)),
+                _ => (end > begin).then_some((begin, end)),
+            };
+            if let Some((from, to)) = line {
+                lines.push(Place { at: small(begin), begin: small(from), end: small(to), next: small(end + 1) });
             }
-            begin = feed + 1;
+            begin = end + 1;
         }
         let picked = Picked::Range(0, lines.len());
         Self { feed, segment: from.segment, base: from.offset, bytes, lines: lines.into(), picked, ids }
@@ -87,8 +104,8 @@ impl Batch {
     /// # Panics
     /// When there is none.
     pub fn get(&self, index: usize) -> Entry<'_> {
-        let (begin, end) = self.lines[self.place(index)];
-        Entry { position: self.at(begin), line: &self.bytes[begin as usize..end as usize], ids: &self.ids }
+        let Place { at, begin, end, .. } = self.lines[self.place(index)];
+        Entry { position: self.at(at), line: &self.bytes[begin as usize..end as usize], ids: &self.ids }
     }
 
     /// Every line, in order.
@@ -96,23 +113,31 @@ impl Batch {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// Where the first line begins.
+    /// Where the first line begins; of a batch from its first line on, with what is before it and is no line.
     pub fn from(&self) -> Position {
-        if self.is_empty() { self.at(0) } else { self.get(0).position }
+        match self.picked {
+            Picked::Range(0, _) => self.at(0),
+            _ if self.is_empty() => self.at(0),
+            _ => self.get(0).position,
+        }
     }
 
-    /// Where the last line ends, its line feed included.
+    /// Where the last line ends, its line feed included; of a batch to its last line, with what is behind it and is no
+    /// line.
     pub fn to(&self) -> Position {
-        let Some(last) = self.len().checked_sub(1) else { return self.at(small(self.bytes.len())) };
-        self.at(self.lines[self.place(last)].1 + 1)
+        let all = self.at(small(self.bytes.len()));
+        if matches!(self.picked, Picked::Range(_, to) if to == self.lines.len()) {
+            return all;
+        }
+        let Some(last) = self.len().checked_sub(1) else { return all };
+        self.at(self.lines[self.place(last)].next)
     }
 
     /// The lines as they stand in the file, each with its line feed, where they stand next to each other.
     pub fn text(&self) -> Bytes {
-        if let Picked::Range(from, to) = self.picked {
-            let Some(last) = to.checked_sub(1).filter(|last| *last >= from) else { return Bytes::new() };
-            let (begin, end) = (self.lines[from].0 as usize, self.lines[last].1 as usize + 1);
-            return self.bytes.slice(begin..end);
+        if let (Picked::Range(from, to), false) = (&self.picked, self.ids == Ids::Letter) {
+            let Some(last) = to.checked_sub(1).filter(|last| last >= from) else { return Bytes::new() };
+            return self.bytes.slice(self.lines[*from].at as usize..self.lines[last].next as usize);
         }
         let mut text = Vec::new();
         for entry in self.iter() {
@@ -190,7 +215,7 @@ impl<'a> Entry<'a> {
     /// Why there is none, in words.
     pub fn id(&self) -> Result<Cow<'a, str>, String> {
         match self.ids {
-            Ids::Record => match quick_id(self.line) {
+            Ids::Record | Ids::Letter => match quick_id(self.line) {
                 Some(id) => Ok(Cow::Borrowed(id)),
                 None => Ok(self.parse::<Identity<'_>>()?.id),
             },
@@ -204,7 +229,7 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// Why it cannot be, in words.
     pub fn parts(&self) -> Result<Parts<'a>, String> {
-        if *self.ids == Ids::Record {
+        if self.is_record() {
             let Line { observed_at, source, id, kind, published_at, data } = self.parse()?;
             let (observed_at, source, kind) = (Some(observed_at), Some(source), Some(kind));
             return Ok(Parts { id, observed_at, source, kind, published_at, data });
@@ -220,12 +245,46 @@ impl<'a> Entry<'a> {
             4 | 7 => *byte == b'-',
             _ => byte.is_ascii_digit(),
         });
-        std::str::from_utf8(day).ok().filter(|_| is_day && *self.ids == Ids::Record)
+        std::str::from_utf8(day).ok().filter(|_| is_day && self.is_record())
+    }
+
+    /// Whether the line is one of our records, and not somebody else's.
+    fn is_record(&self) -> bool {
+        matches!(self.ids, Ids::Record | Ids::Letter)
     }
 
     fn parse<T: Deserialize<'a>>(&self) -> Result<T, String> {
         serde_json::from_slice(self.line).map_err(|error| format!("the line is not what it should be: {error}"))
     }
+}
+
+/// What is read of a dead letter.
+#[derive(Deserialize)]
+struct Letter<'a> {
+    #[serde(borrow)]
+    data: LetterData<'a>,
+}
+
+#[derive(Deserialize)]
+struct LetterData<'a> {
+    #[serde(borrow)]
+    stream: Cow<'a, str>,
+    #[serde(borrow)]
+    record: &'a RawValue,
+}
+
+/// Where in a dead letter of this stream its record stands.
+fn letter(line: &[u8], stream: &str) -> Option<(usize, usize)> {
+    let letter: Letter<'_> = serde_json::from_slice(line).ok()?;
+    let record = letter.data.record.get();
+    let begin = record.as_ptr() as usize - line.as_ptr() as usize;
+    (letter.data.stream == stream).then_some((begin, begin + record.len()))
+}
+
+/// The streams whose records are among these dead letters.
+pub fn streams_of_letters(lines: &[u8]) -> std::collections::BTreeSet<Arc<str>> {
+    let letters = lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Letter<'_>>(line).ok());
+    letters.map(|letter| Arc::from(&*letter.data.stream)).collect()
 }
 
 #[derive(Deserialize)]
@@ -277,6 +336,10 @@ mod tests {
         Batch::new(feed(), Position { segment: 3, offset: 100 }, Bytes::copy_from_slice(text.as_bytes()), ids)
     }
 
+    fn record_of(data: &str) -> String {
+        record("d_1", data)
+    }
+
     fn record(id: &str, data: &str) -> String {
         let record = crate::record::Record {
             observed_at: "2026-11-23T07:04:05.123456Z".parse().unwrap(),
@@ -322,6 +385,27 @@ mod tests {
             batch("not json\n", Ids::Record).get(0).id().unwrap_err(),
             "the line is not what it should be: expected ident at line 1 column 2"
         );
+    }
+
+    #[test]
+    fn dead_letters_are_opened_and_those_of_other_streams_left() {
+        let letter = |stream: &str, record: &str| {
+            record_of(&format!(
+                r#"{{"stream":"{stream}","position":{{"segment":1,"offset":0}},"reason":"x","record":{record}}}"#
+            ))
+        };
+        let one = record("r_1", "1.50");
+        let lines = [letter("s", one.trim_end()), letter("t", one.trim_end()), letter("s", "\"no record\"")];
+        let text = lines.concat();
+        let batch = batch(&text, Ids::Letter);
+        assert_eq!(batch.len(), 2);
+        assert_eq!(batch.get(0).line, one.trim_end().as_bytes());
+        assert_eq!((batch.get(0).id().unwrap(), batch.get(0).position.offset), ("r_1".into(), 100));
+        assert_eq!(batch.get(1).position.offset, 100 + (lines[0].len() + lines[1].len()) as u64);
+        assert_eq!(batch.to().offset, 100 + text.len() as u64);
+        assert_eq!(&*batch.halves().0.text(), one.as_bytes());
+        assert!(batch.get(1).id().is_err());
+        assert_eq!(streams_of_letters(text.as_bytes()).len(), 2);
     }
 
     #[test]

@@ -13,10 +13,11 @@ use tapline::commands::parts::Parts;
 use tapline::config;
 use tapline::fs::Disk;
 use tapline::pipeline::load::{
-    Health, Loaded, Loader, LoaderEnd, Own, Plan, Select, dead_stream, loaded_key, loader_key,
+    Health, Loaded, Loader, LoaderEnd, Own, Plan, Redrive, Select, dead_stream, loaded_key, loader_key,
 };
 use tapline::sink::Position;
 use tapline::store::{Batch, Feed, Limits, Mark, Sent, Store, StoreError};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -124,7 +125,12 @@ impl Bench {
         let shared = &self.parts.shared;
         let over = CancellationToken::new();
         over.cancel();
-        let supply = Own::new(shared.writer.clone(), "here".into(), over);
+        let supply = Own::new(shared.writer.clone(), "here".into(), watch::channel(None).1, over);
+        self.loader_of(supply, park, answer, stop).await
+    }
+
+    async fn loader_of(&self, supply: Own, park: Option<Duration>, answer: Answer, stop: &CancellationToken) -> Loader {
+        let shared = &self.parts.shared;
         let store = Scripted {
             kept: Arc::clone(&self.kept),
             answer,
@@ -354,6 +360,42 @@ async fn when_most_are_bad_it_is_not_they_that_are_wrong() {
     // Somebody mends the mapping.
     assert!(matches!(bench.load(Box::new(|_, _| Ok(Sent::default()))).await, LoaderEnd::Finished));
     assert_eq!(bench.stored().len() + few, 2_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_come_again_once_what_was_wrong_is_mended() {
+    let bad = [3, 500, 999];
+    let mut bench = Bench::with_bad(1_000, &bad).await;
+    bench.keeps_positions = true;
+    let refuse_bad = || -> Answer {
+        Box::new(
+            |batch, _| if batch.iter().any(|entry| is_bad(entry.line)) { Err(refused()) } else { Ok(Sent::default()) },
+        )
+    };
+    bench.load(refuse_bad()).await;
+    assert_eq!(bench.dead().len(), 3);
+    bench.kept.lock().unwrap().mark = None;
+    let before = bench.loaded().await.at;
+    let redrive = |answer: Answer| async {
+        let writer = bench.parts.shared.writer.clone();
+        let redrive = Redrive::of(&writer, NAME).unwrap().unwrap();
+        let supply = Own::only_redrive(writer, "here".into(), redrive);
+        let stop = CancellationToken::new();
+        assert!(matches!(bench.loader_of(supply, None, answer, &stop).await.run().await.unwrap(), LoaderEnd::Finished));
+        bench.parts.shared.writer.flush().await.unwrap();
+    };
+    // Nothing is mended yet: each is a dead letter once more, of the same stream and record.
+    redrive(refuse_bad()).await;
+    let dead = bench.dead();
+    assert_eq!(dead.len(), 6);
+    assert_eq!(dead[3]["data"]["record"], dead[0]["data"]["record"]);
+    assert_eq!((&dead[3]["data"]["stream"], &dead[3]["data"]["in"]), (&"pile".into(), &"_dead/scripted#pile".into()));
+    redrive(Box::new(|_, _| Ok(Sent::default()))).await;
+    assert_eq!(bench.stored(), bench.ids_but(&[]));
+    let calls = bench.kept.lock().unwrap().calls.len();
+    redrive(Box::new(|_, _| panic!("there is nothing left to bring"))).await;
+    assert_eq!((bench.kept.lock().unwrap().calls.len(), bench.dead().len()), (calls, 6));
+    assert_eq!(bench.loaded().await.at, before, "the stream's own position is as it was");
 }
 
 /// A store that keeps positions says where to go on, also when it has less than it had.

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use serde_json::Value;
+
 use crate::support::loading::{Pile, killed, load, load_all};
+use crate::support::tap::{PATIENCE, Tap, wait_until};
 
 fn ids(file: &Path) -> Vec<String> {
     let connection = Connection::open(file).unwrap();
@@ -103,4 +106,54 @@ fn other_peoples_files_are_loaded_by_field_or_by_place() {
     }
     let count: i64 = connection.query_row("SELECT count(*) FROM \"by-place\"", [], |row| row.get(0)).unwrap();
     assert_eq!(count, 3);
+}
+
+/// The answer of a command that prints JSON.
+fn said(tap: &Tap, arguments: &[&str]) -> Value {
+    let output = tap.command(arguments).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[test]
+fn a_service_loads_and_its_dead_letters_come_again() {
+    let tap = Tap::new();
+    Pile::new(&tap.data(), "pile").add(50);
+    let file = tap.path("out.db");
+    let connection = Connection::open(&file).unwrap();
+    let columns = "(id TEXT PRIMARY KEY, observed_at TEXT, source TEXT, type TEXT, published_at TEXT, data TEXT";
+    connection.execute_batch(&format!("CREATE TABLE pile {columns}, CHECK (data NOT LIKE '%\"n\":5,%'))")).unwrap();
+    tap.settings(&format!("loaders: [{{ to: 'sqlite:{}', name: out }}]\n", file.display()));
+    let count = || connection.query_row("SELECT count(*) FROM pile", [], |row| row.get::<_, u64>(0)).unwrap();
+    let mut process = tap.run();
+    wait_until("all but one are there", PATIENCE, || count() == 49);
+    wait_until("and that one is a dead letter", PATIENCE, || said(&tap, &["loaders", "--json"])["dead"] == 1);
+    let loader = said(&tap, &["loaders", "--json"]);
+    assert_eq!((&loader["records"], &loader["lag_records"], &loader["runs"]), (&49.into(), &0.into(), &true.into()));
+    assert_eq!(tap.records("_dead/out")[0]["data"]["id"], "t_00000005");
+    // Mended, while the service runs.
+    let batch = format!(
+        "BEGIN; ALTER TABLE pile RENAME TO old; CREATE TABLE pile {columns}); INSERT INTO pile SELECT * FROM old; DROP TABLE old; COMMIT"
+    );
+    connection.execute_batch(&batch).unwrap();
+    let output = tap.command(&["redrive", "out"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(count(), 50);
+    assert_eq!(process.terminate().0, Some(0));
+    // And when none runs: there is nothing left to do.
+    let output = tap.command(&["redrive", "out"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!((count(), said(&tap, &["loaders", "--json"])["runs"].clone()), (50, false.into()));
+    let output = tap.command(&["redrive", "none"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no loader none (declared: out"), "{output:?}");
+}
+
+#[test]
+fn a_service_that_runs_once_waits_for_its_stores() {
+    let tap = Tap::new();
+    Pile::new(&tap.data(), "pile").add(5_000);
+    let file = tap.path("out.db");
+    tap.settings(&format!("loaders: [{{ to: 'sqlite:{}' }}]\n", file.display()));
+    let output = tap.command(&["run", "--once"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(ids(&file).len(), 5_000);
 }

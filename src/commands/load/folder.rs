@@ -10,7 +10,7 @@ use crate::fs::{Disk, Fs};
 use crate::pipeline::commit::{OWN_DIR, stream_key};
 use crate::pipeline::load::{Lines, Supply};
 use crate::pipeline::service::FOLDER_KEY;
-use crate::pipeline::state::Watch;
+use crate::pipeline::state::{State, Watch};
 use crate::sink::{Committed, Position};
 use crate::sinks::segments::read::{self, Reader};
 use crate::sinks::segments::{Saved, compress, name};
@@ -33,15 +33,20 @@ impl Folder {
         let fs: Arc<dyn Fs> = Arc::new(Disk);
         let mut watch = Watch::new(Arc::clone(&fs), &root.join(OWN_DIR));
         watch.refresh()?;
-        let id: Option<String> = watch.state().get(FOLDER_KEY).and_then(|id| serde_json::from_str(id.get()).ok());
-        // A folder that no service of this version has written yet is known by its place.
-        let place = || {
-            blake3::hash(root.canonicalize().unwrap_or_default().as_os_str().as_encoded_bytes()).to_hex()[..32]
-                .to_owned()
-        };
-        let origin = id.unwrap_or_else(place).into();
+        let origin = origin_of(watch.state(), root);
         Ok(Self { fs, root: root.to_owned(), watch, origin, follow })
     }
+}
+
+/// The identity of a data folder.
+pub(in crate::commands) fn origin_of(state: &State, root: &Path) -> Arc<str> {
+    let id: Option<String> = state.get(FOLDER_KEY).and_then(|id| serde_json::from_str(id.get()).ok());
+    // A folder that no service of this version has written yet is known by its place.
+    let place = || {
+        let root = root.canonicalize().unwrap_or_default();
+        blake3::hash(root.as_os_str().as_encoded_bytes()).to_hex()[..32].to_owned()
+    };
+    id.unwrap_or_else(place).into()
 }
 
 #[async_trait]

@@ -70,7 +70,7 @@ impl Loader {
         if self.store.is_by_batch() {
             let lane = self.lanes.get_mut(stream).expect("invariant: lanes are not removed");
             lane.loaded.sending = Some((piece.from(), piece.to()));
-            self.journal.save(stream, &lane.loaded, &[]).await?;
+            self.journal.save(stream, &lane.feed.stream, &lane.loaded, &[]).await?;
         }
         answered(&self.stop, self.store.send(piece)).await
     }
@@ -126,6 +126,6 @@ impl Loader {
             tracing::warn!(loader = %self.plan.name, %stream, segment = dead.position.segment, offset = dead.position.offset, count = passed.dead.len(),
                 why = %dead.reason, "a record cannot be stored; it is kept in {}", dead_stream(&self.plan.name));
         }
-        self.journal.save(stream, &lane.loaded, &passed.dead).await
+        self.journal.save(stream, &lane.feed.stream, &lane.loaded, &passed.dead).await
     }
 }

@@ -30,6 +30,9 @@ pub(super) struct Journal {
 #[derive(Serialize)]
 struct Letter<'a> {
     stream: &'a str,
+    /// What the position is a place in, where that is not the stream: a file, or a stream of dead letters.
+    #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
+    of: Option<&'a str>,
     position: Position,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
@@ -48,16 +51,16 @@ impl Journal {
         &self.context
     }
 
-    /// Saves how far a stream is loaded, with the dead letters that this passes. They are durable when this returns: the
+    /// Saves how far a lane is loaded, with the dead letters that this passes. They are durable when this returns: the
     /// store may keep positions itself, and would never be asked for these records again.
-    pub(super) async fn save(&self, stream: &str, loaded: &Loaded, dead: &[Dead<'_>]) -> Result<(), Ended> {
+    pub(super) async fn save(&self, key: &str, stream: &str, loaded: &Loaded, dead: &[Dead<'_>]) -> Result<(), Ended> {
         let mut lines = Vec::new();
         for letter in dead {
-            self.letter(stream, letter).write_line(&mut lines);
+            self.letter(key, stream, letter).write_line(&mut lines);
         }
         let lines = if lines.is_empty() { Vec::new() } else { vec![(Arc::clone(&self.dead), lines)] };
         let must_last = !lines.is_empty() || loaded.sending.is_some();
-        let state = vec![change(loaded_key(&self.loader, stream), loaded)];
+        let state = vec![change(loaded_key(&self.loader, key), loaded)];
         self.writer.append(Append { lines, state }).await?;
         if must_last { self.writer.flush().await } else { Ok(()) }
     }
@@ -68,13 +71,14 @@ impl Journal {
         self.writer.append(Append { lines: Vec::new(), state }).await.map(drop)
     }
 
-    fn letter(&self, stream: &str, dead: &Dead<'_>) -> Record {
+    fn letter(&self, key: &str, stream: &str, dead: &Dead<'_>) -> Record {
         let text = String::from_utf8_lossy(dead.line);
         let record = serde_json::from_slice::<Box<RawValue>>(dead.line)
             .unwrap_or_else(|_| to_raw_value(&text).expect("invariant: a text has a JSON form"));
         let position = dead.position;
-        let letter = Letter { stream, position, id: dead.id.clone(), reason: cut(&dead.reason), record };
-        let place = blake3::hash(format!("{}/{stream}", self.loader).as_bytes()).to_hex();
+        let of = (key != stream).then_some(key);
+        let letter = Letter { stream, of, position, id: dead.id.clone(), reason: cut(&dead.reason), record };
+        let place = blake3::hash(format!("{}/{key}", self.loader).as_bytes()).to_hex();
         Record {
             observed_at: self.context.now(),
             source: Arc::clone(&self.loader),

@@ -12,6 +12,8 @@ use crate::sink::{Committed, Position};
 use crate::sinks::segments::read::Reader;
 use crate::store::{Feed, Ids};
 
+use super::redrive::Redrive;
+
 /// Lines of one stream, in order.
 pub trait Lines: Send {
     /// Appends whole lines of one segment to `out`, about `at_most` bytes of them and at least one. Returns where the
@@ -52,37 +54,69 @@ pub struct Own {
     writer: Writer,
     origin: Arc<str>,
     over: CancellationToken,
+    redrive: watch::Receiver<Option<Redrive>>,
+    only_redrive: bool,
     committed: watch::Receiver<u64>,
     status: watch::Receiver<Status>,
 }
 
 impl Own {
-    /// The streams of this writer, whose data folder has this identity. When `over` is cancelled, nothing more is
-    /// committed.
-    pub fn new(writer: Writer, origin: Arc<str>, over: CancellationToken) -> Self {
-        Self { committed: writer.committed(), status: writer.status(), writer, origin, over }
+    /// The streams of this writer, whose data folder has this identity, and the dead letters that are asked for through
+    /// `redrive`. When `over` is cancelled, nothing more is committed.
+    pub fn new(
+        writer: Writer,
+        origin: Arc<str>,
+        redrive: watch::Receiver<Option<Redrive>>,
+        over: CancellationToken,
+    ) -> Self {
+        let (committed, status) = (writer.committed(), writer.status());
+        Self { committed, status, writer, origin, over, redrive, only_redrive: false }
+    }
+
+    /// Only these dead letters, and nothing else.
+    pub fn only_redrive(writer: Writer, origin: Arc<str>, redrive: Redrive) -> Self {
+        let over = CancellationToken::new();
+        over.cancel();
+        Self { only_redrive: true, ..Self::new(writer, origin, watch::channel(Some(redrive)).1, over) }
     }
 }
 
 #[async_trait]
 impl Supply for Own {
     fn streams(&mut self) -> anyhow::Result<Vec<(Arc<str>, Committed)>> {
-        let positions = self.writer.positions();
-        let positions = positions.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(positions.iter().map(|(stream, committed)| (Arc::clone(stream), *committed)).collect())
+        let mut all = Vec::new();
+        if !self.only_redrive {
+            let positions = self.writer.positions();
+            let positions = positions.read().unwrap_or_else(PoisonError::into_inner);
+            all.extend(positions.iter().map(|(stream, committed)| (Arc::clone(stream), *committed)));
+        }
+        if let Some(redrive) = &*self.redrive.borrow() {
+            all.extend(redrive.lanes());
+        }
+        Ok(all)
     }
 
-    fn feed(&self, stream: &Arc<str>) -> (Feed, Ids) {
-        (Feed { stream: Arc::clone(stream), origin: Arc::clone(&self.origin) }, Ids::Record)
+    fn feed(&self, key: &Arc<str>) -> (Feed, Ids) {
+        let redrive = self.redrive.borrow();
+        let origin = Arc::clone(&self.origin);
+        match redrive.as_ref().and_then(|redrive| redrive.stream_of(key)) {
+            Some(stream) => (Feed { stream: Arc::clone(stream), origin }.redrive(), Ids::Letter),
+            None => (Feed { stream: Arc::clone(key), origin }, Ids::Record),
+        }
     }
 
-    fn lines(&self, stream: &Arc<str>, from: Position) -> Box<dyn Lines> {
+    fn lines(&self, key: &Arc<str>, from: Position) -> Box<dyn Lines> {
+        let redrive = self.redrive.borrow();
+        let letters = redrive.as_ref().filter(|redrive| redrive.stream_of(key).is_some());
+        let stream = letters.map_or(key, |redrive| &redrive.dead);
         Box::new(self.writer.reader(Arc::clone(stream), from))
     }
 
     async fn changed(&mut self) -> bool {
         tokio::select! {
             () = self.over.cancelled() => false,
+            // Nobody who could ask any more is no reason to wait no longer.
+            Ok(()) = self.redrive.changed() => true,
             changed = self.committed.changed() => changed.is_ok(),
             _ = self.status.wait_for(|status| *status == Status::Ended) => false,
         }
