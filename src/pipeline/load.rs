@@ -179,6 +179,7 @@ impl Loader {
     /// # Errors
     /// When the writer has ended.
     pub async fn run(mut self) -> Result<LoaderEnd, Ended> {
+        self.journal.say(&self.health).await?;
         let end = self.go_on().await?;
         if !matches!(end, LoaderEnd::Parked(_)) {
             self.turn_to(State::Stopped, None).await?;

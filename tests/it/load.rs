@@ -76,10 +76,12 @@ impl Scripted {
     fn take(&mut self, batch: &Batch) -> Result<Sent, StoreError> {
         let kept = &mut *self.kept.lock().unwrap();
         kept.calls.push((Instant::now(), batch.len()));
-        let mut sent = (self.answer)(batch, kept)?;
-        if !kept.taken.insert((batch.from(), batch.to())) && self.by_batch {
+        let bounds = (batch.from(), batch.to());
+        if self.by_batch && kept.taken.contains(&bounds) {
             return Ok(Sent { exists: batch.len() as u64, ..Sent::default() });
         }
+        let mut sent = (self.answer)(batch, kept)?;
+        kept.taken.insert(bounds);
         let not: BTreeSet<usize> = sent.retry.iter().chain(&sent.dead).map(|(index, _)| *index).collect();
         for (_, entry) in batch.iter().enumerate().filter(|(index, _)| !not.contains(index)) {
             let times = kept.records.entry(entry.id().unwrap().into_owned()).or_default();
