@@ -127,9 +127,10 @@ impl Store for Sqlite {
     }
 }
 
+/// Not `OR IGNORE`, which would also drop in silence what a constraint of the user's refuses.
 fn insert_into(table: &str) -> String {
     format!(
-        "INSERT OR IGNORE INTO {table} (id, observed_at, source, type, published_at, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+        "INSERT INTO {table} (id, observed_at, source, type, published_at, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO NOTHING"
     )
 }
 
