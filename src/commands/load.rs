@@ -248,11 +248,11 @@ impl Load {
 async fn saved(writer: &Writer, loader: &str) -> Result<HashMap<String, Position>, Ended> {
     let prefix = loaded_key(loader, "");
     let state = writer.state(prefix.clone()).await?;
-    let saved = state.iter().filter_map(|(key, value)| {
-        let loaded: Loaded = serde_json::from_str(value.get()).ok()?;
-        Some((key.strip_prefix(&prefix)?.to_owned(), loaded.at))
+    let positions = state.iter().filter_map(|(key, value)| {
+        let Loaded { at, .. } = serde_json::from_str(value.get()).ok()?;
+        Some((key.strip_prefix(&prefix)?.to_owned(), at))
     });
-    Ok(saved.collect())
+    Ok(positions.collect())
 }
 
 /// Where `load` keeps what it knows of a loader.

@@ -142,7 +142,7 @@ fn all(state: &Committed, data: &Committed, of_service: bool) -> anyhow::Result<
         }
         // Files that were loaded are not streams of the data folder.
         for stream in state.names(&loaded_key(name, "")).filter(|stream| stream.contains('#')) {
-            let Some(loaded) = loaded(state, name, stream) else { continue };
+            let Some(loaded) = read_loaded(state, name, stream) else { continue };
             streams.push(Stream { name: stream.to_owned(), loaded, lag: None });
         }
         let runs = state.service.is_some() && health.state != State::Stopped;
@@ -152,13 +152,14 @@ fn all(state: &Committed, data: &Committed, of_service: bool) -> anyhow::Result<
     Ok(found)
 }
 
-fn loaded(state: &Committed, loader: &str, stream: &str) -> Option<Loaded> {
+fn read_loaded(state: &Committed, loader: &str, stream: &str) -> Option<Loaded> {
     serde_json::from_str(state.state().get(&loaded_key(loader, stream))?.get()).ok()
 }
 
-fn stream_of(loader: &str, stream: &str, state: &Committed, data: &Committed) -> anyhow::Result<Stream> {
+fn stream_of(name: &str, stream: &str, state: &Committed, data: &Committed) -> anyhow::Result<Stream> {
     let first = data.saved(stream)?.map_or(1, |saved| saved.first);
-    let loaded = loaded(state, loader, stream).unwrap_or(Loaded::from(Position::start_of(first)));
+    let nothing = Loaded::from(Position::start_of(first));
+    let loaded = read_loaded(state, name, stream).unwrap_or(nothing);
     let (mut records, mut bytes, mut since) = (0, 0, None);
     data.lines_from(stream, loaded.at, &mut |line| {
         if records == 0 {

@@ -76,7 +76,9 @@ impl<'a> Reading<'a> {
     ) -> Option<T> {
         let mut taken: BTreeSet<Vec<String>> = BTreeSet::new();
         for problem in &self.wrong {
-            take_out(&mut value, &problem.path, &mut taken);
+            if !is_gone_from_list(&value, &problem.path) {
+                take_out(&mut value, &problem.path, &mut taken);
+            }
         }
         for _ in 0..ROUNDS_MAX {
             let problems = match parse(value.clone()) {
@@ -134,6 +136,25 @@ fn is_about_taken(problem: &Problem, taken: &BTreeSet<Vec<String>>, wrong: &[Pro
     let meant = format!("did you mean `{missing}`");
     let is_misspelt = |known: &Problem| known.path.len() == path.len() && known.message.contains(&meant);
     taken.contains(&path) || wrong.iter().any(|known| known.path == path || is_misspelt(known))
+}
+
+/// Whether what stood at `path`, somewhere in a list, has been taken out before. To take out the whole list for it would
+/// hide what else is wrong there.
+fn is_gone_from_list(mut value: &Value, path: &[String]) -> bool {
+    let mut is_in_list = false;
+    for key in path {
+        let below = match value {
+            Value::Array(items) => {
+                is_in_list = true;
+                key.parse().ok().and_then(|index: usize| items.get(index))
+            }
+            Value::Object(entries) => entries.get(key),
+            _ => None,
+        };
+        let Some(below) = below else { return is_in_list };
+        value = below;
+    }
+    false
 }
 
 /// Takes the value at `path` out, or what holds it where it lies deeper than two keys or in a list, so that its

@@ -1,4 +1,4 @@
-//! SQLite: one file, for those who have no server.
+//! `SQLite`: one file, for those who have no server.
 //!
 //! A table for each stream, with the envelope in columns and `data` as JSON text, token for token. A record is there
 //! once by the primary key on `id`; how far a stream is, is a row that the same transaction writes, so that the file
@@ -122,7 +122,7 @@ impl Store for Sqlite {
 
     fn preview(&self, batch: &Batch) -> String {
         let table = quoted(&expand_stream(&self.table, batch.stream(), "_"));
-        let first = batch.iter().next().and_then(|entry| entry.id().ok().map(Into::into)).unwrap_or_else(String::new);
+        let first: String = batch.iter().next().and_then(|entry| entry.id().ok().map(Into::into)).unwrap_or_default();
         format!("{}: {}\nwith {} rows, the first of id {first}", self.path.display(), insert_into(&table), batch.len())
     }
 }

@@ -42,7 +42,7 @@ use super::backoff::FullJitter;
 use super::writer::{Ended, Writer};
 
 /// How long a store may take for one answer before its connection counts as dead.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+const ANSWER_MAX: Duration = Duration::from_mins(1);
 
 /// What a loader has done since it was started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -284,8 +284,8 @@ impl Loader {
     /// The next lane, after the one that had its turn last, that has something to send; or how long until one has.
     fn next_lane(&mut self) -> (Option<Arc<str>>, Option<Duration>) {
         let mut least: Option<Duration> = None;
-        let last = self.last.clone();
-        let after = |stream: &Arc<str>| last.as_ref().is_none_or(|last| stream > last);
+        let before = self.last.clone();
+        let after = |stream: &Arc<str>| before.as_ref().is_none_or(|before| stream > before);
         let names: Vec<Arc<str>> =
             self.lanes.iter().filter(|(_, lane)| !lane.is_done()).map(|(name, _)| Arc::clone(name)).collect();
         for stream in names.iter().filter(|name| after(name)).chain(names.iter().filter(|name| !after(name))) {
@@ -310,13 +310,12 @@ impl Loader {
         lane.keeps_positions = mark != Mark::Unknown;
         let before = lane.loaded;
         match mark {
-            Mark::Unknown => {}
             // Behind what it once said: a backup was restored, or its last moments were lost.
             Mark::Nothing if lane.loaded.stored.is_some() => {
                 lane.loaded.at = Position::start_of(lane.committed.first);
                 lane.loaded.stored = None;
             }
-            Mark::Nothing => {}
+            Mark::Unknown | Mark::Nothing => {}
             Mark::At(mark) => {
                 let is_behind = lane.loaded.stored.is_some_and(|stored| mark < stored);
                 if is_behind || mark > lane.loaded.at {

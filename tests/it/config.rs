@@ -185,12 +185,14 @@ fn every_error_of_every_file_at_once() {
     fs::create_dir(folder.0.path().join("config")).unwrap();
     folder.write(
         "config/tapline.yaml",
-        "rotate: { size: 1KiB }\nhttp: { listen: \"127.0.0.1:8080\" }\nloaders: []\ndurabilty: each\n",
+        "rotate: { size: 1KiB }\nhttp: { listen: \"127.0.0.1:8080\" }\nloaders: [{ to: 'sqlit:h' }, { to: 'sqlite:a.db', stream: x }, { to: 'sqlite:a.db' }]\ndurabilty: each\n",
     );
     assert_snapshot!(folder.check(), @r#"
 config/tapline.yaml:1:11: rotate.size: 1.0 KiB is too small; at least 4KiB
 config/tapline.yaml:2:1: http: the HTTP endpoint is not there yet; write `http: off`, or leave the key out
-config/tapline.yaml:3:1: loaders: loaders are not there yet; leave the key out
+config/tapline.yaml:3:13: loaders.0.to: `sqlit` is no store; did you mean `sqlite`?
+config/tapline.yaml:3:51: loaders.1.stream: unknown key; did you mean `streams`?
+config/tapline.yaml:3:64: loaders.2.name: there is a loader `sqlite-a-db` already; give this one a `name` of its own
 config/tapline.yaml:4:1: durabilty: unknown key; did you mean `durability`?
 sources/a.yaml:3:1: every: `soon` is not a duration; write a number with a unit, such as 200ms, 1s, 5m, 1h 30m or 90d
 sources/a.yaml:4:1: fileds: unknown key; did you mean `fields`?

@@ -97,7 +97,9 @@ fn the_readme_tells_the_truth() {
     fs::write(&file, block).unwrap();
     let checked = std::process::Command::new(env!("CARGO_BIN_EXE_tapline")).arg("check").arg(&file).output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
-    for command in ["demo", "run", "check", "try", "tail", "simulate", "schema", "adapters"] {
+    for command in
+        ["demo", "run", "check", "try", "tail", "load", "loaders", "redrive", "simulate", "schema", "adapters"]
+    {
         let help =
             std::process::Command::new(env!("CARGO_BIN_EXE_tapline")).args([command, "--help"]).output().unwrap();
         let help = String::from_utf8(help.stdout).unwrap();
@@ -106,6 +108,21 @@ fn the_readme_tells_the_truth() {
             "{command} --help has an example"
         );
         assert!(readme.contains(&format!("tapline {command}")), "the README names {command}");
+    }
+}
+
+/// Every store stands in `docs/loaders.md` with its schemes and options, and `config/tapline.yaml` is not told otherwise.
+#[test]
+fn every_store_is_explained() {
+    let page = fs::read_to_string(root().join("docs/loaders.md")).unwrap();
+    for kind in tapline::loaders::STORES {
+        for scheme in kind.schemes {
+            assert!(page.contains(&format!("`{scheme}:")), "docs/loaders.md has the scheme {scheme}");
+        }
+        for (option, _) in kind.options {
+            let is_there = [format!("`?{option}="), format!("&{option}="), format!("`{option}=")];
+            assert!(is_there.iter().any(|form| page.contains(form)), "docs/loaders.md has {option} of {}", kind.name);
+        }
     }
 }
 

@@ -203,10 +203,9 @@ impl Bench {
 }
 
 async fn parts(root: &Path) -> Parts {
-    let mut settings = config::Service::default();
-    settings.data = root.to_owned();
+    let mut settings =
+        config::Service { data: root.to_owned(), durability: config::Durability::Process, ..Default::default() };
     settings.limits.disk_free.0 = 1 << 20;
-    settings.durability = config::Durability::Process;
     let parts = Parts::start(Arc::new(Disk), settings, false, &CancellationToken::new()).await.unwrap().unwrap();
     parts.shared.open_own_stream("pile").await.unwrap();
     parts.shared.open_own_stream(&dead_stream(NAME)).await.unwrap();
@@ -253,7 +252,7 @@ async fn one_bad_record_is_found_wherever_it_is() {
             assert_eq!(letter["data"]["record"]["data"], "bad");
         }
         let loaded = bench.loaded().await;
-        assert_eq!((loaded.records as usize, loaded.dead as usize), (2_000 - bad.len(), bad.len()));
+        assert_eq!((loaded.records, loaded.dead), (2_000 - bad.len() as u64, bad.len() as u64));
         assert_eq!(loaded.at, bench.parts.shared.writer.position("pile").unwrap().end);
     }
 }

@@ -1,4 +1,4 @@
-//! SQLite: a file that says by itself how far it is.
+//! `SQLite`: a file that says by itself how far it is.
 
 use std::path::Path;
 

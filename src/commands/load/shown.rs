@@ -89,12 +89,7 @@ async fn lines(total: Option<u64>, progress: watch::Receiver<Done>, over: Cancel
 
 /// What was done, in words.
 pub(super) fn words(done: &Done) -> String {
-    let mut words = format!("{} records loaded", many(done.records - done.exists));
-    if done.exists > 0 {
-        words += &format!(", {} were there already", many(done.exists));
-    }
-    if done.dead > 0 {
-        words += &format!(", {} could not be stored", many(done.dead));
-    }
-    words
+    let part = |count: u64, what: &str| if count > 0 { format!(", {} {what}", many(count)) } else { String::new() };
+    let (exists, dead) = (part(done.exists, "were there already"), part(done.dead, "could not be stored"));
+    format!("{} records loaded{exists}{dead}", many(done.records - done.exists))
 }

@@ -106,9 +106,8 @@ pub fn plan(
             *entry = (entry.0.max(closed.number + 1), entry.1 || is_needed);
         }
     }
-    let give_up =
-        |(stream, (first, is_forced)): (&Arc<str>, _)| GiveUp { stream: Arc::clone(stream), first, is_forced };
-    given_up.into_iter().map(give_up).collect()
+    let all = given_up.into_iter();
+    all.map(|(stream, (first, is_forced))| GiveUp { stream: Arc::clone(stream), first, is_forced }).collect()
 }
 
 #[cfg(test)]

@@ -58,9 +58,7 @@ impl Pile {
     /// Adds records with these data.
     pub fn add_data(&mut self, data: impl IntoIterator<Item = String>) {
         let mut commits = Commits::open(Arc::new(Disk), &self.root, Durability::Process, now(self.written)).unwrap();
-        let mut rotate = Rotate::default();
-        rotate.size = Size(64 << 10);
-        rotate.every = Span(Duration::from_hours(10_000));
+        let rotate = Rotate { size: Size(64 << 10), every: Span(Duration::from_hours(10_000)) };
         let spec = Spec {
             name: Arc::clone(&self.stream),
             rotate,
