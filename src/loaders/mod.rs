@@ -1,6 +1,6 @@
 //! What carries segments into stores: one file per store. This file is the one list of them.
 //!
-//! To add one: write `loaders/<store>.rs` (a [`StoreKind`], a [`Store`](crate::store::Store), tests), then add its two
+//! To add one: write `loaders/<store>.rs` (a [`StoreKind`], a [`Store`], tests), then add its two
 //! lines here. Tests then fail until `docs/loaders.md` has it.
 
 pub mod sqlite;
