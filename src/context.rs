@@ -128,7 +128,7 @@ impl Context {
 }
 
 /// Makes ring the program's cryptography. Without a choice rustls panics at the first client.
-fn install_crypto() {
+pub fn install_crypto() {
     // An error says that a choice was made before, by an earlier call.
     drop(rustls::crypto::ring::default_provider().install_default());
 }

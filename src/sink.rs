@@ -44,6 +44,12 @@ impl Committed {
         Self { first: 1, end, ends: [None; ENDS_MAX] }
     }
 
+    /// Without the segment that is still written to.
+    #[must_use]
+    pub fn closed(self) -> Self {
+        Self { end: Position::start_of(self.end.segment), ..self }
+    }
+
     /// How much of a segment is committed; `None` for one that ends where its file does.
     pub fn len_of(&self, segment: u64) -> Option<u64> {
         let ends = self.ends.iter().flatten().chain([&self.end]);

@@ -55,6 +55,12 @@ pub trait Store: Send {
     fn is_by_batch(&self) -> bool {
         false
     }
+
+    /// Whether what comes again is there twice. The loop then has its position on disk before it sends the next batch, so
+    /// that no more than one comes again.
+    fn doubles(&self) -> bool {
+        false
+    }
 }
 
 /// A stream as a store knows it.
@@ -154,6 +160,8 @@ pub struct Limits {
     pub bytes: usize,
     /// How long a batch that is not full waits for more.
     pub wait: Duration,
+    /// Whether only segments are taken that are closed.
+    pub closed: bool,
 }
 
 /// Makes a store of where it is and of what it needs from the world. No network yet.

@@ -25,7 +25,8 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
 
 /// Several lines, each made harmless.
 pub fn harmless_lines(text: &str) -> String {
-    text.lines().map(harmless).collect::<Vec<_>>().join("\n")
+    let line = |line: &str| line.split('\t').map(harmless).collect::<Vec<_>>().join("\t");
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn is_harmful(character: char) -> bool {

@@ -60,6 +60,7 @@ impl BatchKeys {
             records: self.records.unwrap_or(limits.records),
             bytes: self.size.map_or(limits.bytes, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
             wait: self.every.map_or(limits.wait, |every| every.0),
+            closed: limits.closed,
         }
     }
 }

@@ -17,7 +17,7 @@ mod saved;
 mod supply;
 mod tracker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +43,12 @@ use super::writer::{Ended, Writer};
 
 /// How long a store may take for one answer before its connection counts as dead.
 const ANSWER_MAX: Duration = Duration::from_mins(1);
+
+/// How many lanes may have their files open, and read ahead, between their turns.
+const OPEN_MAX: usize = 8;
+
+/// Batches that may be longer than this are not read ahead, in bytes.
+const AHEAD_BYTES_MAX: usize = 4 << 20;
 
 /// What a loader has done since it was started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,8 +84,8 @@ pub struct Loader {
     journal: Journal,
     saved: BTreeMap<Arc<str>, Loaded>,
     lanes: BTreeMap<Arc<str>, Lane>,
-    /// The lane that had its turn last.
-    last: Option<Arc<str>>,
+    /// The lanes that have their turns in this round.
+    round: VecDeque<Arc<str>>,
     is_connected: bool,
     pause: FullJitter,
     brake: Brake,
@@ -150,7 +156,7 @@ impl Loader {
         Ok(Self {
             saved: saved.collect(),
             lanes: BTreeMap::new(),
-            last: None,
+            round: VecDeque::new(),
             is_connected: false,
             pause: FullJitter::new(seed(&plan.name)),
             brake: Brake::default(),
@@ -235,35 +241,58 @@ impl Loader {
 
     /// Sends the next batch of the next lane that has one.
     async fn turn(&mut self) -> Result<Turn, Failure> {
-        self.look().map_err(Failure::Streams)?;
-        if !self.is_connected {
-            if self.lanes.values().all(Lane::is_done) {
-                return Ok(Turn::Idle(None));
+        if self.round.is_empty() {
+            self.look().map_err(Failure::Streams)?;
+            let wait = self.new_round();
+            if self.round.is_empty() {
+                return Ok(Turn::Idle(wait));
             }
+        }
+        if !self.is_connected {
             answered(&self.stop, self.store.connect()).await?;
             self.is_connected = true;
             self.lanes.values_mut().for_each(|lane| lane.is_begun = false);
         }
-        let (stream, wait) = self.next_lane();
-        let Some(stream) = stream else { return Ok(Turn::Idle(wait)) };
+        let stream = self.round.front().cloned().expect("invariant: the round is not empty");
         self.begin(&stream).await?;
+        let (supply, limits) = (&self.supply, &self.plan.limits);
+        let ahead = self.lanes.len() <= OPEN_MAX && limits.bytes <= AHEAD_BYTES_MAX;
         let lane = self.lanes.get_mut(&stream).expect("invariant: lanes are not removed");
-        let supply = &self.supply;
-        let read = lane.batch(&self.plan.limits, |from| supply.lines(&stream, from)).await;
-        let Some(batch) = read.map_err(|error| Failure::Read(Arc::clone(&stream), error))? else {
+        let segment = lane.loaded.at.segment;
+        let read = lane.batch(limits, ahead, |from| supply.lines(&stream, from)).await;
+        let batch = read.map_err(|error| Failure::Read(Arc::clone(&stream), error));
+        let Some(batch) = batch.inspect_err(|_| drop(self.round.pop_front()))? else {
+            self.end_turn(&stream, true);
             return Ok(Turn::Loaded);
         };
-        self.last = Some(Arc::clone(&stream));
         let delivered = self.deliver(&stream, batch).await;
         if delivered.is_err() {
             self.lanes.get_mut(&stream).expect("invariant: lanes are not removed").rewind();
+            self.round.pop_front();
+        } else {
+            self.end_turn(&stream, self.lanes.len() <= OPEN_MAX || self.lanes[&stream].loaded.at.segment != segment);
         }
         delivered.map(|()| Turn::Loaded)
+    }
+
+    /// Gives the turn to the next lane, unless what this one has read is not sent yet. Where there are many lanes, one
+    /// stays at it to the end of its segment: opening each again for every batch would cost more than it does.
+    fn end_turn(&mut self, stream: &Arc<str>, is_at_end: bool) {
+        let is_many = self.lanes.len() > OPEN_MAX;
+        let lane = self.lanes.get_mut(stream).expect("invariant: lanes are not removed");
+        if lane.has_read() || !is_at_end {
+            return;
+        }
+        if is_many {
+            lane.close();
+        }
+        self.round.pop_front();
     }
 
     /// Takes up streams that are new, and how far all of them are committed.
     fn look(&mut self) -> anyhow::Result<()> {
         for (stream, committed) in self.supply.streams()? {
+            let committed = if self.plan.limits.closed { self.supply.closed(committed) } else { committed };
             if let Some(lane) = self.lanes.get_mut(&stream) {
                 lane.committed = committed;
             } else if self.plan.streams.takes(&self.supply.feed(&stream).0.stream) {
@@ -281,22 +310,17 @@ impl Loader {
         Lane::new(feed, ids, loaded, committed)
     }
 
-    /// The next lane, after the one that had its turn last, that has something to send; or how long until one has.
-    fn next_lane(&mut self) -> (Option<Arc<str>>, Option<Duration>) {
+    /// Begins a round of all lanes that have something to send. Returns how long until one has, when none has now.
+    fn new_round(&mut self) -> Option<Duration> {
         let mut least: Option<Duration> = None;
-        let before = self.last.clone();
-        let after = |stream: &Arc<str>| before.as_ref().is_none_or(|before| stream > before);
-        let names: Vec<Arc<str>> =
-            self.lanes.iter().filter(|(_, lane)| !lane.is_done()).map(|(name, _)| Arc::clone(name)).collect();
-        for stream in names.iter().filter(|name| after(name)).chain(names.iter().filter(|name| !after(name))) {
-            let lane = self.lanes.get_mut(stream).expect("invariant: lanes are not removed");
+        for (stream, lane) in self.lanes.iter_mut().filter(|(_, lane)| !lane.is_done()) {
             let wait = lane.wait(&self.plan.limits);
             if wait.is_zero() {
-                return (Some(Arc::clone(stream)), None);
+                self.round.push_back(Arc::clone(stream));
             }
             least = Some(least.map_or(wait, |least| least.min(wait)));
         }
-        (None, least)
+        least
     }
 
     /// Has the store take up a stream, and goes on where it says that it is.

@@ -104,8 +104,9 @@ impl Batch {
     /// # Panics
     /// When there is none.
     pub fn get(&self, index: usize) -> Entry<'_> {
-        let Place { at, begin, end, .. } = self.lines[self.place(index)];
-        Entry { position: self.at(at), line: &self.bytes[begin as usize..end as usize], ids: &self.ids }
+        let Place { at, begin, end, next } = self.lines[self.place(index)];
+        let line = &self.bytes[begin as usize..end as usize];
+        Entry { position: self.at(at), next: self.at(next), line, ids: &self.ids }
     }
 
     /// Every line, in order.
@@ -186,6 +187,8 @@ fn small(offset: usize) -> u32 {
 pub struct Entry<'a> {
     /// Where it begins.
     pub position: Position,
+    /// Where the next begins: how far a store is that has everything up to this one.
+    pub next: Position,
     /// The line, without its line feed.
     pub line: &'a [u8],
     ids: &'a Ids,

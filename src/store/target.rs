@@ -153,8 +153,17 @@ impl Target {
 
     /// The address for the store's own driver, under a scheme that it knows, with user and password: not to be shown.
     pub fn for_driver(&self, scheme: &str) -> String {
+        self.text(scheme, true)
+    }
+
+    /// The same without user and password, for a driver that takes them apart from it.
+    pub fn for_driver_without_login(&self, scheme: &str) -> String {
+        self.text(scheme, false)
+    }
+
+    fn text(&self, scheme: &str, with_login: bool) -> String {
         let mut text = format!("{scheme}://");
-        if let Some(user) = &self.user {
+        if let Some(user) = self.user.as_ref().filter(|_| with_login) {
             text.push_str(user);
             if let Some(password) = &self.password {
                 text.push(':');

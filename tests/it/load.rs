@@ -112,7 +112,7 @@ impl Bench {
         let mut pile = Pile::new(dir.path(), "pile");
         pile.add_data(data);
         let parts = parts(dir.path()).await;
-        let limits = Limits { records: 1_000, bytes: 1 << 20, wait: Duration::ZERO };
+        let limits = Limits { records: 1_000, bytes: 1 << 20, wait: Duration::ZERO, closed: false };
         Self { parts, kept: Arc::default(), dir, pile, limits, keeps_positions: false, by_batch: false }
     }
 

@@ -118,6 +118,11 @@ impl Supply for Files {
         })
     }
 
+    /// A file is whole, unless it is followed.
+    fn closed(&self, committed: Committed) -> Committed {
+        if self.follow { committed.closed() } else { committed }
+    }
+
     async fn changed(&mut self) -> bool {
         if self.follow {
             tokio::time::sleep(LOOK_EVERY).await;

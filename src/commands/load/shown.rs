@@ -91,5 +91,6 @@ async fn lines(total: Option<u64>, progress: watch::Receiver<Done>, over: Cancel
 pub(super) fn words(done: &Done) -> String {
     let part = |count: u64, what: &str| if count > 0 { format!(", {} {what}", many(count)) } else { String::new() };
     let (exists, dead) = (part(done.exists, "were there already"), part(done.dead, "could not be stored"));
-    format!("{} records loaded{exists}{dead}", many(done.records - done.exists))
+    let stuck = if done.is_stuck { ", waiting for the store" } else { "" };
+    format!("{} records loaded{exists}{dead}{stuck}", many(done.records.saturating_sub(done.exists)))
 }

@@ -1,8 +1,10 @@
 //! Sending one batch until all of it is decided.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::pipeline::writer::Ended;
+use crate::sink::Position;
 use crate::store::{Batch, Sent, StoreError};
 
 use super::saved::dead_stream;
@@ -70,7 +72,7 @@ impl Loader {
         if self.store.is_by_batch() {
             let lane = self.lanes.get_mut(stream).expect("invariant: lanes are not removed");
             lane.loaded.sending = Some((piece.from(), piece.to()));
-            self.journal.save(stream, &lane.feed.stream, &lane.loaded, &[]).await?;
+            self.journal.save(stream, &lane.feed.stream, &lane.loaded, &[], true).await?;
         }
         answered(&self.stop, self.store.send(piece)).await
     }
@@ -96,8 +98,9 @@ impl Loader {
         let lane = self.lanes.get_mut(stream).expect("invariant: lanes are not removed");
         lane.loaded.exists += sent.exists;
         lane.loaded.sending = None;
-        if taken > 0 && lane.keeps_positions {
-            lane.loaded.stored = Some(piece.to());
+        // Not where the piece ends: a store that goes by its last record knows nothing of dead ones behind that.
+        if let Some(last) = last_taken(piece, &sent).filter(|_| lane.keeps_positions) {
+            lane.loaded.stored = Some(lane.loaded.stored.map_or(last, |stored| stored.max(last)));
         }
         self.progress.send_modify(|progress| progress.exists += sent.exists);
         tracker.sent(piece, sent);
@@ -126,6 +129,12 @@ impl Loader {
             tracing::warn!(loader = %self.plan.name, %stream, segment = dead.position.segment, offset = dead.position.offset, count = passed.dead.len(),
                 why = %dead.reason, "a record cannot be stored; it is kept in {}", dead_stream(&self.plan.name));
         }
-        self.journal.save(stream, &lane.feed.stream, &lane.loaded, &passed.dead).await
+        self.journal.save(stream, &lane.feed.stream, &lane.loaded, &passed.dead, self.store.doubles()).await
     }
+}
+
+/// Where the last record ends that the store took.
+fn last_taken(piece: &Batch, sent: &Sent) -> Option<Position> {
+    let not: BTreeSet<usize> = sent.retry.iter().chain(&sent.dead).map(|(index, _)| *index).collect();
+    (0..piece.len()).rev().find(|index| !not.contains(index)).map(|index| piece.get(index).next)
 }

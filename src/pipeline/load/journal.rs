@@ -51,15 +51,23 @@ impl Journal {
         &self.context
     }
 
-    /// Saves how far a lane is loaded, with the dead letters that this passes. They are durable when this returns: the
-    /// store may keep positions itself, and would never be asked for these records again.
-    pub(super) async fn save(&self, key: &str, stream: &str, loaded: &Loaded, dead: &[Dead<'_>]) -> Result<(), Ended> {
+    /// Saves how far a lane is loaded, with the dead letters that this passes. These are durable when this returns, because
+    /// the store may keep positions itself, and would never be asked for these records again; and so is the position if it
+    /// `must_last`.
+    pub(super) async fn save(
+        &self,
+        key: &str,
+        stream: &str,
+        loaded: &Loaded,
+        dead: &[Dead<'_>],
+        must_last: bool,
+    ) -> Result<(), Ended> {
         let mut lines = Vec::new();
         for letter in dead {
             self.letter(key, stream, letter).write_line(&mut lines);
         }
         let lines = if lines.is_empty() { Vec::new() } else { vec![(Arc::clone(&self.dead), lines)] };
-        let must_last = !lines.is_empty() || loaded.sending.is_some();
+        let must_last = must_last || !lines.is_empty();
         let state = vec![change(loaded_key(&self.loader, key), loaded)];
         self.writer.append(Append { lines, state }).await?;
         if must_last { self.writer.flush().await } else { Ok(()) }

@@ -14,7 +14,7 @@ use crate::store::{Batch, Feed, Ids, Limits};
 use super::saved::Loaded;
 use super::supply::Lines;
 
-/// How much is read at once, in bytes, however small the batches are.
+/// How much is read at once, in bytes, when the batches are smaller.
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// The lines, how far they were allowed to be read, and what was read.
@@ -92,21 +92,34 @@ impl Lane {
         self.dry_at = None;
     }
 
-    /// The next batch; `None` when there is nothing more yet. `open` opens the lines at a position.
+    /// Whether there is something that was read and is in no batch yet.
+    pub(super) fn has_read(&self) -> bool {
+        self.chunk.is_some()
+    }
+
+    /// Keeps no file open and nothing in memory until its next turn.
+    pub(super) fn close(&mut self) {
+        self.reading = Reading::Closed;
+    }
+
+    /// The next batch; `None` when there is nothing more yet. `open` opens the lines at a position. With `ahead`, what
+    /// comes next is read meanwhile.
     ///
     /// # Errors
     /// When they cannot be read. The call may be repeated.
     pub(super) async fn batch(
         &mut self,
         limits: &Limits,
+        ahead: bool,
         open: impl Fn(Position) -> Box<dyn Lines>,
     ) -> io::Result<Option<Batch>> {
         self.pending_since = None;
         // A batch whose bounds were saved comes again with the same bounds.
         let bounds = self.loaded.sending.filter(|(from, _)| *from == self.next && self.next == self.loaded.at);
         let exactly = bounds.map(|(from, to)| usize::try_from(to.offset - from.offset).unwrap_or(usize::MAX));
+        let usual = limits.bytes.max(CHUNK_BYTES);
         if self.chunk.is_none() {
-            self.read(exactly, open);
+            self.read(exactly.unwrap_or(usual), open);
             let Reading::Busy(reading) = &mut self.reading else { return Ok(None) };
             let (lines, allowed, read) = reading.await.map_err(io::Error::other)?;
             self.reading = Reading::Idle(lines);
@@ -125,14 +138,14 @@ impl Lane {
         self.next = Position { segment: from.segment, offset: from.offset + len as u64 };
         if !rest.is_empty() {
             self.chunk = Some((self.next, rest));
-        } else if exactly.is_none() && self.next < self.committed.end {
-            self.read(None, |_| unreachable!("it is open"));
+        } else if ahead && exactly.is_none() && self.next < self.committed.end {
+            self.read(usual, |_| unreachable!("it is open"));
         }
         Ok(Some(Batch::new(Arc::clone(&self.feed), from, bytes.slice(..len), self.ids.clone())))
     }
 
     /// Starts reading on a thread that may wait for the disk.
-    fn read(&mut self, exactly: Option<usize>, open: impl Fn(Position) -> Box<dyn Lines>) {
+    fn read(&mut self, at_most: usize, open: impl Fn(Position) -> Box<dyn Lines>) {
         let mut lines = match std::mem::replace(&mut self.reading, Reading::Closed) {
             Reading::Busy(busy) => {
                 self.reading = Reading::Busy(busy);
@@ -141,7 +154,7 @@ impl Lane {
             Reading::Idle(lines) => lines,
             Reading::Closed => open(self.next),
         };
-        let (committed, at_most) = (self.committed, exactly.unwrap_or(CHUNK_BYTES));
+        let committed = self.committed;
         self.reading = Reading::Busy(tokio::task::spawn_blocking(move || {
             let mut bytes = Vec::with_capacity(at_most.min(2 * CHUNK_BYTES));
             let read = lines.read(committed, at_most, &mut bytes);
@@ -170,7 +183,7 @@ mod tests {
 
     #[test]
     fn batches_have_at_least_a_line_and_at_most_what_is_allowed() {
-        let limits = |records, bytes| Limits { records, bytes, wait: Duration::ZERO };
+        let limits = |records, bytes| Limits { records, bytes, wait: Duration::ZERO, closed: false };
         for (text, limits, expected) in [
             ("aa\nbb\ncc\n", limits(2, 100), 6),
             ("aa\nbb\ncc\n", limits(9, 100), 9),

@@ -45,6 +45,11 @@ pub trait Supply: Send + Sync {
     /// A stream's lines from a position on.
     fn lines(&self, stream: &Arc<str>, from: Position) -> Box<dyn Lines>;
 
+    /// What of a stream is closed, and will never be longer.
+    fn closed(&self, committed: Committed) -> Committed {
+        committed.closed()
+    }
+
     /// Waits until there may be more. Returns whether more may ever come.
     async fn changed(&mut self) -> bool;
 }
