@@ -3,14 +3,37 @@
 //! To add one: write `loaders/<store>.rs` (a [`StoreKind`], a [`Store`], tests), then add its two
 //! lines here. Tests then fail until `docs/loaders.md` has it.
 
+pub mod amqp;
+pub mod http;
+pub mod mongodb;
+pub mod mqtt;
+pub mod nats;
+pub mod postgres;
+pub mod redis;
+pub mod s3;
 pub mod sqlite;
+mod tls;
 
 use crate::config::nearest;
 use crate::context::Context;
 use crate::store::{Store, StoreKind, Target};
 
 /// Every store.
-pub const STORES: &[StoreKind] = &[sqlite::KIND];
+pub const STORES: &[StoreKind] = &[
+    amqp::KIND,
+    http::clickhouse::KIND,
+    http::couchdb::KIND,
+    http::elasticsearch::ELASTICSEARCH,
+    http::elasticsearch::OPENSEARCH,
+    mongodb::KIND,
+    mqtt::KIND,
+    nats::KIND,
+    postgres::KIND,
+    redis::KIND,
+    s3::KIND,
+    sqlite::KIND,
+    http::webhook::KIND,
+];
 
 /// A store of an address, ready to be connected.
 pub struct Opened {

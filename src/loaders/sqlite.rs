@@ -25,7 +25,7 @@ pub const KIND: StoreKind = StoreKind {
     once: "primary key `id`, and the position in the same transaction",
     example: "sqlite:data/tapline.db",
     options: OPTIONS,
-    limits: Limits { records: 10_000, bytes: 8 << 20, wait: Duration::ZERO },
+    limits: Limits { records: 10_000, bytes: 4 << 20, wait: Duration::ZERO, closed: false },
     open,
 };
 
