@@ -4,9 +4,11 @@
 //! To add one: write `simulator/<name>.rs` with a [`Simulator`], then add its two lines here.
 
 pub mod faults;
+pub mod mongo;
 pub mod oauth1;
 pub mod quote;
 pub mod server;
+pub mod stores;
 pub mod stream;
 pub mod x;
 
