@@ -39,6 +39,13 @@ mod x_legacy;
 mod tweepy;
 // Loading: the loop against a store that does what a script says, and one module for each store.
 mod load;
+mod load_brokers;
+mod load_http;
+mod load_mongo;
+mod load_nats;
+mod load_postgres;
+mod load_redis;
+mod load_s3;
 mod load_sqlite;
 // Upstreams that would break it.
 mod hostile;

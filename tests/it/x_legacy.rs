@@ -41,8 +41,10 @@ async fn posts_and_all_other_messages_have_their_place() {
     let tap = Tap::new();
     tap.source("x", &source(&x, "filter: { track: [cat, 'big dog'], follow: [12], locations: [[-10, 40, 10, 60]] }\n"));
     let mut process = tap.run();
-    wait_until("it is connected", PATIENCE, || open(&x) == 1);
-    let form = x.requests().iter().find(|request| request.path.contains("filter")).unwrap().body.clone();
+    let asked =
+        || x.requests().iter().find(|request| request.path.contains("filter")).map(|request| request.body.clone());
+    wait_until("it is connected", PATIENCE, || open(&x) == 1 && asked().is_some());
+    let form = asked().unwrap();
     let form = String::from_utf8(form).unwrap();
     assert_eq!(
         form,

@@ -4,6 +4,8 @@ pub(crate) mod kill_fs;
 pub(crate) mod loading;
 pub(crate) mod model;
 pub(crate) mod nginx;
+pub(crate) mod postgres;
+pub(crate) mod server;
 pub(crate) mod sim_fs;
 pub(crate) mod stuck_fs;
 pub(crate) mod tap;

@@ -5,6 +5,8 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -295,6 +297,42 @@ pub fn wait_until(what: &str, at_most: Duration, mut is_so: impl FnMut() -> bool
 #[expect(clippy::disallowed_methods, reason = "another process is waited for, in real time")]
 pub fn pause(time: Duration) {
     std::thread::sleep(time);
+}
+
+/// Measures how long this machine lets a thread wait that is due: what is said to the second can be checked to the second
+/// only where it runs at all.
+pub struct Stalls {
+    worst: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+}
+
+impl Stalls {
+    /// Begins to measure.
+    pub fn watch() -> Self {
+        let stalls = Self { worst: Arc::default(), over: Arc::default() };
+        let (worst, over) = (Arc::clone(&stalls.worst), Arc::clone(&stalls.over));
+        std::thread::spawn(move || {
+            let step = Duration::from_millis(10);
+            while !over.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                pause(step);
+                let late = began.elapsed().saturating_sub(step);
+                worst.fetch_max(u64::try_from(late.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            }
+        });
+        stalls
+    }
+
+    /// The longest so far.
+    pub fn worst(&self) -> Duration {
+        Duration::from_millis(self.worst.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Stalls {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The last line of a file, if there is a whole one.
