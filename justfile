@@ -29,3 +29,7 @@ bench-peers:
 # Ours beside tweepy, requests+orjson and curl, on one flood of posts.
 bench-stream:
     scripts/bench-stream
+
+# Speed of loading beside the stores' own tools
+bench-load:
+    scripts/bench-load
