@@ -70,6 +70,8 @@ pub enum Command {
     Status(commands::status::Status),
     /// Carry streams, or files of JSON lines, into a store
     Load(commands::load::Load),
+    /// Write closed segments as Parquet, CSV or compressed lines, with a manifest
+    Export(commands::export::Export),
     /// How far each store is, and how it does
     Loaders(commands::loaders::Loaders),
     /// Bring a loader's dead letters to its store again
@@ -97,6 +99,7 @@ impl Cli {
             Command::Coverage(command) => command.run(&self.global),
             Command::Status(command) => command.run(&self.global),
             Command::Load(command) => command.run(&self.global),
+            Command::Export(command) => command.run(&self.global),
             Command::Loaders(command) => command.run(&self.global),
             Command::Redrive(command) => command.run(&self.global),
             Command::Simulate(command) => command.run(&self.global),

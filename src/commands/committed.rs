@@ -125,7 +125,10 @@ impl Committed {
     }
 
     /// The first segment that may have lines from `since` on.
-    fn first(&self, stream: &str, saved: &Saved, since: Option<DateTime<Utc>>) -> anyhow::Result<u64> {
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn first(&self, stream: &str, saved: &Saved, since: Option<DateTime<Utc>>) -> anyhow::Result<u64> {
         let Some(since) = since else { return Ok(saved.first) };
         // A day is one of the stream's zone, and a segment ends where the next begins: two days leave room for both.
         let day = since.date_naive() - chrono::Days::new(2);

@@ -274,7 +274,7 @@ fn is_terminal() -> bool {
 }
 
 /// A day, or a time with its zone.
-fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn moment(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(day) = text.parse::<NaiveDate>() {
         return Ok(day.and_hms_opt(0, 0, 0).expect("invariant: every day begins").and_utc());
     }

@@ -5,6 +5,7 @@ pub mod check;
 pub mod committed;
 pub mod coverage;
 pub mod demo;
+pub mod export;
 pub mod lengths;
 pub mod load;
 pub mod loaders;

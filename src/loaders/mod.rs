@@ -5,6 +5,8 @@
 
 pub mod amqp;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod mongodb;
 pub mod mqtt;
 pub mod nats;
@@ -25,6 +27,8 @@ pub const STORES: &[StoreKind] = &[
     http::couchdb::KIND,
     http::elasticsearch::ELASTICSEARCH,
     http::elasticsearch::OPENSEARCH,
+    #[cfg(feature = "kafka")]
+    kafka::KIND,
     mongodb::KIND,
     mqtt::KIND,
     nats::KIND,
@@ -34,6 +38,9 @@ pub const STORES: &[StoreKind] = &[
     sqlite::KIND,
     http::webhook::KIND,
 ];
+
+/// The schemes of stores that bring slow C code, and the feature that each is behind. The released image has them all.
+const BEHIND: &[(&str, &str)] = &[("kafka", "kafka"), ("kafkas", "kafka-tls")];
 
 /// A store of an address, ready to be connected.
 pub struct Opened {
@@ -57,6 +64,11 @@ pub fn open(to: &str, context: &Context) -> anyhow::Result<Opened> {
         let all = || STORES.iter().flat_map(|kind| kind.schemes.iter().copied());
         // Where there is no scheme at all, the text says so better.
         Target::parse(to, &[]).map_err(anyhow::Error::msg)?;
+        if let Some((_, feature)) = BEHIND.iter().find(|(behind, _)| *behind == scheme) {
+            anyhow::bail!(
+                "this build of tapline cannot load into {scheme}; build it with `--features {feature}`, or take the released image"
+            );
+        }
         match nearest(&scheme, all()) {
             Some(near) => anyhow::bail!("`{scheme}` is no store; did you mean `{near}`?"),
             None => anyhow::bail!("`{scheme}` is no store; there are: {}", all().collect::<Vec<_>>().join(", ")),
@@ -94,6 +106,12 @@ mod tests {
         let context = Context::new(Arc::new(SystemClock));
         let wrong = |to: &str| open(to, &context).err().unwrap().to_string();
         assert_eq!(wrong("sqlit:a.db"), "`sqlit` is no store; did you mean `sqlite`?");
+        if !cfg!(feature = "kafka") {
+            assert_eq!(
+                wrong("kafka://h"),
+                "this build of tapline cannot load into kafka; build it with `--features kafka`, or take the released image"
+            );
+        }
         assert!(wrong("ftp://h").starts_with("`ftp` is no store; there are: "));
         assert!(wrong("a.db").starts_with("this is no address of a store"));
     }

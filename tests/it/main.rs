@@ -41,12 +41,17 @@ mod tweepy;
 mod load;
 mod load_brokers;
 mod load_http;
+#[cfg(feature = "kafka")]
+mod load_kafka;
 mod load_mongo;
 mod load_nats;
+mod load_outage;
 mod load_postgres;
 mod load_redis;
 mod load_s3;
 mod load_sqlite;
+// Exports, read with what researchers read them with.
+mod export;
 // Upstreams that would break it.
 mod hostile;
 // Killed at random moments and at every operation: nothing torn, lost or doubled, every slot accounted for.

@@ -17,6 +17,9 @@ use super::supply::Lines;
 /// How much is read at once, in bytes, when the batches are smaller.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// What is made room for at once, in bytes.
+const CHUNK_BYTES_MAX: usize = 16 << 20;
+
 /// The lines, how far they were allowed to be read, and what was read.
 type Read = (Box<dyn Lines>, Committed, io::Result<Option<(Position, Vec<u8>)>>);
 
@@ -156,7 +159,8 @@ impl Lane {
         };
         let committed = self.committed;
         self.reading = Reading::Busy(tokio::task::spawn_blocking(move || {
-            let mut bytes = Vec::with_capacity(at_most.min(2 * CHUNK_BYTES));
+            // With room for the last line too: growing would copy, and double what is held. What is not used is not there.
+            let mut bytes = Vec::with_capacity(at_most.min(CHUNK_BYTES_MAX) + CHUNK_BYTES / 4);
             let read = lines.read(committed, at_most, &mut bytes);
             (lines, committed, read.map(|from| from.map(|from| (from, bytes))))
         }));
