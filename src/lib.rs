@@ -19,6 +19,7 @@ pub mod loaders;
 pub mod normalise;
 pub mod pipeline;
 pub mod record;
+pub mod report;
 pub mod retry_after;
 pub mod simulator;
 pub mod sink;

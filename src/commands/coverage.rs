@@ -1,9 +1,5 @@
 //! `tapline coverage`: what was collected and what was not, summed up from the committed lines of the ledger.
 
-mod count;
-mod report;
-
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,26 +8,14 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 
 use crate::cli::Global;
 use crate::config::When;
-use crate::normalise::Normaliser;
-use crate::pipeline::commit::source_key;
-use crate::pipeline::coverage::entry::Entry;
-use crate::pipeline::coverage::intervals::Interval;
-use crate::pipeline::coverage::{ALWAYS, Account, Known};
-use crate::pipeline::ledger;
-use crate::record::{Line, time_text};
+use crate::report::committed::Committed;
+use crate::report::coverage::{Report, Survey};
 
-use super::committed::Committed;
-use super::saved::SavedSource;
 use super::sources;
 use super::terminal::harmless;
-use count::Counter;
-use report::Report;
 
 /// How many gaps of a source are shown, unless all are asked for.
 const GAPS_SHOWN: usize = 10;
-
-/// The stream of the rejects of a source.
-const REJECTED: &str = "_rejected/";
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
@@ -104,19 +88,21 @@ impl Coverage {
     pub fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let Some(settings) = sources::load_service(global) else { return Ok(ExitCode::FAILURE) };
         let committed = Committed::look(&settings.data)?;
-        let mut survey = Survey::new(&self, self.source.as_deref(), &committed, global);
+        let [since, until] = [self.since, self.until].map(|asked| asked.map(|at| at.before(committed.now)));
+        let declared = |source: &str| declared(&global.sources, source);
+        let mut survey = Survey::new((since, until), self.source.as_deref(), &committed, &declared);
         survey.read_ledger()?;
         survey.read_saved();
         survey.count()?;
         let unreadable = survey.unreadable();
-        let reports = survey.reports();
+        let reports = survey.reports(sources::names(&global.sources));
         if let Some(source) = &self.source
             && reports.is_empty()
         {
-            let mut others = Survey::new(&self, None, &committed, global);
+            let mut others = Survey::new((since, until), None, &committed, &declared);
             others.read_ledger()?;
             others.read_saved();
-            say_unknown(source, &others.reports(), &committed, global);
+            say_unknown(source, &others.reports(sources::names(&global.sources)), &committed, global);
             return Ok(ExitCode::FAILURE);
         }
         self.print(&reports, &committed, unreadable)?;
@@ -158,131 +144,6 @@ fn say_unknown(source: &str, others: &[Report], committed: &Committed, global: &
     let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
     let (source, root) = (harmless(source), committed.root().display());
     eprintln!("tapline: no source {source} in {root} or {}; known: {}", global.sources.display(), harmless(&known));
-}
-
-/// What one look at the data comes to.
-struct Survey<'a> {
-    committed: &'a Committed,
-    global: &'a Global,
-    only: Option<&'a str>,
-    within: Interval,
-    since: Option<DateTime<Utc>>,
-    accounts: BTreeMap<String, Account>,
-    alive_at: BTreeMap<String, i64>,
-    records: Counter,
-    rejects: Counter,
-    unreadable: u64,
-}
-
-impl<'a> Survey<'a> {
-    fn new(asked: &Coverage, only: Option<&'a str>, committed: &'a Committed, global: &'a Global) -> Self {
-        let [since, until] = [asked.since, asked.until].map(|asked| asked.map(|at| at.before(committed.now)));
-        let within = Interval::new(
-            since.map_or(ALWAYS.from, |at| at.timestamp_micros()),
-            until.map_or(ALWAYS.to, |at| at.timestamp_micros()),
-        );
-        Self {
-            committed,
-            global,
-            only,
-            within,
-            since,
-            accounts: BTreeMap::new(),
-            alive_at: BTreeMap::new(),
-            records: Counter::new(since, until),
-            rejects: Counter::new(since, until),
-            unreadable: 0,
-        }
-    }
-
-    fn is_wanted(&self, source: &str) -> bool {
-        !source.starts_with('_') && self.only.is_none_or(|only| only == source)
-    }
-
-    fn account(&mut self, source: &str) -> &mut Account {
-        if !self.accounts.contains_key(source) {
-            let account = Account::new(self.within, declared(&self.global.sources, source));
-            self.accounts.insert(source.to_owned(), account);
-        }
-        self.accounts.get_mut(source).expect("invariant: it has just been put there")
-    }
-
-    /// Every entry from the first on: what was so at `since` is said before it.
-    fn read_ledger(&mut self) -> anyhow::Result<()> {
-        let committed = self.committed;
-        committed.lines(ledger::STREAM, None, &mut |line| {
-            if count::head(line).is_some_and(|(_, source)| !self.is_wanted(source)) {
-                return;
-            }
-            match Line::parse(line) {
-                Ok(line) if self.is_wanted(&line.source) => {
-                    match Entry::new(&line.id, &line.observed_at, &line.kind, line.data.get()) {
-                        Some(entry) => self.account(&line.source).read(&entry),
-                        None => self.unreadable += 1,
-                    }
-                }
-                Ok(_) => {}
-                Err(_) => self.unreadable += 1,
-            }
-        })
-    }
-
-    /// What the ledger does not say yet, and when each was last alive.
-    fn read_saved(&mut self) {
-        let committed = self.committed;
-        for source in committed.names("source/") {
-            let Some(saved) = committed.state().get(&source_key(source)).filter(|_| self.is_wanted(source)) else {
-                continue;
-            };
-            let saved = SavedSource::read(saved);
-            self.alive_at.extend(saved.alive_at.map(|at| (source.to_owned(), at.timestamp_micros())));
-            let normaliser = Normaliser::new(source.into());
-            let unwritten = saved.book.map(|book| book.unwritten(&normaliser, committed.now)).unwrap_or_default();
-            let account = self.account(source);
-            for record in unwritten {
-                let at = time_text(&record.observed_at);
-                if let Some(entry) = Entry::new(&record.id, &at, &record.kind, record.data.get()) {
-                    account.read(&entry);
-                }
-            }
-        }
-    }
-
-    /// Records may be in any stream: several sources share one, and a file may have named another before.
-    fn count(&mut self) -> anyhow::Result<()> {
-        for stream in self.committed.names("stream/") {
-            let counter = match stream.strip_prefix(REJECTED) {
-                Some(source) if self.only.is_none_or(|only| only == source) => &mut self.rejects,
-                None if !stream.starts_with('_') => &mut self.records,
-                _ => continue,
-            };
-            self.committed.lines(stream, self.since, &mut |line| counter.take(line))?;
-        }
-        Ok(())
-    }
-
-    fn unreadable(&self) -> u64 {
-        self.unreadable + self.records.unreadable + self.rejects.unreadable
-    }
-
-    fn reports(mut self) -> Vec<Report> {
-        let counted: Vec<String> = self.records.sources().chain(self.rejects.sources()).map(str::to_owned).collect();
-        let in_folder = sources::names(&self.global.sources);
-        for source in counted.into_iter().chain(in_folder) {
-            if self.is_wanted(&source) {
-                self.account(&source);
-            }
-        }
-        let service = self.committed.service.as_ref();
-        let service_since = service.map(|service| service.since.map_or(0, |at| at.timestamp_micros()));
-        let report = |(source, account): (String, Account)| {
-            let alive_at = self.alive_at.get(&source).copied();
-            let known = Known { now: self.committed.now.timestamp_micros(), service_since, alive_at };
-            let (records, rejects) = (self.records.of(&source), self.rejects.of(&source));
-            Report { coverage: account.finish(&known), records, rejects, source }
-        };
-        self.accounts.into_iter().map(report).collect()
-    }
 }
 
 /// The version of a source's file, and its period in microseconds, if it has both.

@@ -29,11 +29,11 @@ use crate::pipeline::commit::OWN_DIR;
 use crate::pipeline::load::Select;
 use crate::record::time_text;
 
-use super::committed::Committed;
-use super::lengths::many;
 use super::load::{folder::origin_of, moment};
 use super::terminal::harmless;
 use super::{logging, sources};
+use crate::report::committed::Committed;
+use crate::report::lengths::many;
 use manifest::{Manifest, SUMS, Terms};
 use walk::Walk;
 

@@ -2,11 +2,9 @@
 
 pub mod adapters;
 pub mod check;
-pub mod committed;
 pub mod coverage;
 pub mod demo;
 pub mod export;
-pub mod lengths;
 pub mod load;
 pub mod loaders;
 pub mod loading;
@@ -15,7 +13,6 @@ pub mod parts;
 pub mod redrive;
 pub mod renderings;
 pub mod run;
-pub mod saved;
 pub mod schema;
 pub mod signals;
 pub mod simulate;

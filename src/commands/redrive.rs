@@ -16,12 +16,12 @@ use crate::pipeline::load::{
 };
 use crate::sink::Position;
 
-use super::committed::Committed;
 use super::load::folder::origin_of;
 use super::load::state_dir;
 use super::loading::request_dir;
 use super::parts::{Held, Parts};
 use super::{logging, signals, sources};
+use crate::report::committed::Committed;
 
 /// How often it is looked whether the service has done what it was asked.
 const LOOK_EVERY: Duration = Duration::from_millis(300);

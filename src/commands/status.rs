@@ -1,25 +1,21 @@
 //! `tapline status`: what runs, since when, and how it is.
 
-mod words;
-
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::cli::Global;
-use crate::pipeline::commit::source_key;
-use crate::pipeline::schedule::Slots;
 use crate::record::time_text;
 
-use super::committed::Committed;
-use super::saved::SavedSource;
+use crate::report::committed::Committed;
+use crate::report::source::{File, moment};
+use crate::report::sources::{State, states};
+
 use super::terminal::harmless;
 use super::{signals, sources};
-use words::{Facts, File};
 
 /// How often `--watch` looks.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -74,7 +70,7 @@ impl Status {
     }
 
     fn show(&self, committed: &Committed, global: &Global) -> anyhow::Result<ExitCode> {
-        let states = states(committed, global);
+        let states = states(committed, files(global));
         let mut out = io::stdout().lock();
         if self.json {
             let is_terminal = out.is_terminal();
@@ -99,74 +95,18 @@ impl Status {
     }
 }
 
-/// What is said of one source.
-struct State {
-    facts: Facts,
-    words: String,
-    is_well: bool,
-    now: DateTime<Utc>,
-}
-
-/// Every source that has a file or a saved state, by name.
-fn states(committed: &Committed, global: &Global) -> Vec<State> {
-    let now = committed.now;
-    let saved: BTreeSet<&str> = committed.names("source/").collect();
-    let mut files: BTreeMap<String, File> = BTreeMap::new();
-    for name in sources::names(&global.sources) {
-        let file = match sources::load_named(&global.sources, &name) {
-            None => continue,
-            Some(Err(wrong)) => {
+/// The sources' files, by name.
+fn files(global: &Global) -> BTreeMap<String, File> {
+    let read = |name: String| {
+        let file = match sources::load_named(&global.sources, &name)? {
+            Ok(config) => File::of(&config),
+            Err(wrong) => {
                 File::Broken(wrong.first().map_or_else(|| "it cannot be read".to_owned(), ToString::to_string))
             }
-            Some(Ok(config)) if !config.enabled => File::Disabled,
-            Some(Ok(config)) => {
-                let slots = config.schedule.as_ref().map(|schedule| Slots::new(&name, schedule));
-                File::Good { kind: config.kind.to_owned(), slots: slots.and_then(Result::ok) }
-            }
         };
-        files.insert(name, file);
-    }
-    let names: BTreeSet<String> = saved.iter().map(|name| (*name).to_owned()).chain(files.keys().cloned()).collect();
-    let state_of = |name: String| {
-        let value = committed.state().get(&source_key(&name));
-        let saved = value.map(|value| SavedSource::read(value));
-        let file = files.remove(&name).unwrap_or(File::Gone);
-        let facts = Facts { name, file, saved, service: committed.service.clone() };
-        let (words, is_well) = facts.words(now);
-        State { facts, words, is_well, now }
+        Some((name, file))
     };
-    names.into_iter().map(state_of).collect()
-}
-
-impl State {
-    fn json(&self) -> Value {
-        let Facts { name, file, saved, .. } = &self.facts;
-        let text = |at: Option<DateTime<Utc>>| at.as_ref().map(time_text);
-        let saved = saved.as_ref();
-        let tally = saved.map(|saved| &saved.tally);
-        let spent = tally.and_then(|tally| tally.spent.as_ref());
-        json!({
-            "source": name,
-            "kind": file.kind(),
-            "file": file.word(),
-            "runs": self.facts.runs(),
-            "well": self.is_well,
-            "words": self.words,
-            "state": tally.and_then(|tally| tally.state.as_deref()),
-            "since": text(tally.and_then(|tally| tally.since)),
-            "why": tally.and_then(|tally| tally.why.as_deref()),
-            "until": text(tally.and_then(|tally| tally.until)),
-            "slot": text(saved.and_then(|saved| saved.slot)),
-            "alive_at": text(saved.and_then(|saved| saved.alive_at)),
-            "record_at": text(tally.and_then(|tally| tally.record_at)),
-            "records": tally.and_then(|tally| tally.records),
-            "rejects": tally.and_then(|tally| tally.rejects),
-            "records_per_minute": tally.and_then(|tally| tally.rate(self.now)),
-            "lag_seconds": tally.and_then(super::saved::Tally::lag),
-            "spent_today": spent.map(|spent| spent.today),
-            "spent_this_month": spent.map(|spent| spent.this_month),
-        })
-    }
+    sources::names(&global.sources).into_iter().filter_map(read).collect()
 }
 
 fn service_words(committed: &Committed) -> String {
@@ -175,7 +115,7 @@ fn service_words(committed: &Committed) -> String {
     let free = free.map_or_else(|_| "not there yet".to_owned(), |free| format!("{free} free"));
     let Some(service) = &committed.service else { return format!("not running; data in {root}, {free}") };
     let pid = service.pid.map_or_else(String::new, |pid| format!(" as process {pid}"));
-    let since = service.since.map_or_else(String::new, |at| format!(" since {}", words::moment(at, committed.now)));
+    let since = service.since.map_or_else(String::new, |at| format!(" since {}", moment(at, committed.now)));
     format!("running{since}{pid}; data in {root}, {free}")
 }
 

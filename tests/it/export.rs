@@ -68,7 +68,7 @@ fn python(arguments: &[&str], dir: &Path) -> String {
 /// The lines of the segments that are closed.
 fn closed(root: &Path, pile: &Pile) -> Vec<String> {
     let text = pile.text();
-    let state = tapline::commands::committed::Committed::look(root).unwrap();
+    let state = tapline::report::committed::Committed::look(root).unwrap();
     let open = state.saved("pile").unwrap().unwrap().lines;
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     lines.truncate(lines.len() - usize::try_from(open).unwrap());

@@ -214,7 +214,7 @@ async fn parts(root: &Path) -> Parts {
 
 /// The dead letters of a folder, in order.
 fn dead(root: &Path) -> Vec<Value> {
-    let committed = tapline::commands::committed::Committed::look(root).unwrap();
+    let committed = tapline::report::committed::Committed::look(root).unwrap();
     let mut found = Vec::new();
     committed.lines(&dead_stream(NAME), None, &mut |line| found.push(serde_json::from_slice(line).unwrap())).unwrap();
     found

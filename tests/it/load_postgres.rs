@@ -94,7 +94,7 @@ fn what_cannot_be_a_row_is_a_dead_letter_and_the_rest_is_exact() {
     assert_eq!(kept, good.map(|good| serde_json::from_str::<Value>(&good).unwrap()));
     assert!(text.contains("18446744073709551615") && text.contains("123456789012345678901234567890.5"), "{text}");
     let dead = root.join(".tapline/load/pg");
-    let letters = tapline::commands::committed::Committed::look(&dead).unwrap();
+    let letters = tapline::report::committed::Committed::look(&dead).unwrap();
     let mut reasons = Vec::new();
     letters
         .lines("_dead/pg", None, &mut |line| {

@@ -41,15 +41,18 @@ fn may_import(part: &str) -> &'static [&'static str] {
         "loaders" => &["loaders", "sinks::segments"],
         "sinks" => &["sinks"],
         "simulator" => &["simulator"],
+        // What commands print and pages show.
+        "report" => &["report", "pipeline", "sinks::segments"],
+        "web" => &["web", "report", "pipeline", "sinks::segments"],
         "cli" => &["commands"],
         "main" | "lib" | "commands" => {
-            &["adapters", "cli", "commands", "loaders", "pipeline", "simulator", "sinks", "web"]
+            &["adapters", "cli", "commands", "loaders", "pipeline", "report", "simulator", "sinks", "web"]
         }
         _ => &[],
     }
 }
 
-const PARTS: &[&str] = &["adapters", "cli", "commands", "loaders", "pipeline", "simulator", "sinks", "web"];
+const PARTS: &[&str] = &["adapters", "cli", "commands", "loaders", "pipeline", "report", "simulator", "sinks", "web"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::commands::lengths::many;
+use crate::report::lengths::many;
 
 use super::Format;
 use super::manifest::{MANIFEST, Manifest, SUMS};

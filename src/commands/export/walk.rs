@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 
-use crate::commands::committed::Committed;
-use crate::commands::lengths::many;
 use crate::record::Line;
+use crate::report::committed::Committed;
+use crate::report::lengths::many;
 use crate::sink::{self, Position};
 use crate::sinks::segments::Saved;
 

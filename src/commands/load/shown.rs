@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::commands::lengths::many;
 use crate::pipeline::load::Progress as Done;
+use crate::report::lengths::many;
 use crate::units::Size;
 
 /// How often a bar moves.

@@ -110,7 +110,7 @@ impl Pile {
     /// The lines of the stream as they stand in its files.
     pub fn text(&self) -> String {
         let mut text = Vec::new();
-        let state = tapline::commands::committed::Committed::look(&self.root).unwrap();
+        let state = tapline::report::committed::Committed::look(&self.root).unwrap();
         let mut take = |line: &[u8]| {
             text.extend_from_slice(line);
             text.push(b'\n');

@@ -1,23 +1,16 @@
-//! What `tapline coverage` prints of one source: a page for people, or one JSON object.
+//! What is said of the coverage of one source: a page for people, or one JSON object.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::commands::lengths::{Seconds, many, percent, time, words};
-use crate::pipeline::coverage::{Coverage, Gap};
+use crate::pipeline::coverage::Gap;
 use crate::record::time_text;
+use crate::report::lengths::{Seconds, many, percent, time, words};
 use crate::source::Outcome;
 
-/// Everything that is known of one source.
-#[derive(Debug)]
-pub(super) struct Report {
-    pub(super) source: String,
-    pub(super) coverage: Coverage,
-    pub(super) records: u64,
-    pub(super) rejects: u64,
-}
+use super::Report;
 
 /// The names are a promise; times are RFC 3339 in UTC, lengths seconds with six decimals.
 #[derive(Serialize)]
@@ -76,7 +69,10 @@ fn text(micros: i64) -> String {
 
 impl Report {
     /// One line of JSON, without its line feed.
-    pub(super) fn json(&self) -> serde_json::Result<String> {
+    ///
+    /// # Errors
+    /// Never, for what the types can hold.
+    pub fn json(&self) -> serde_json::Result<String> {
         let coverage = &self.coverage;
         serde_json::to_string(&Json {
             source: &self.source,
@@ -110,7 +106,7 @@ impl Report {
     }
 
     /// A page with at most so many gaps: the longest, in order. What it says of a source is as the source said it.
-    pub(super) fn page(&self, gaps_max: usize) -> String {
+    pub fn page(&self, gaps_max: usize) -> String {
         let coverage = &self.coverage;
         let mut rows = Vec::new();
         if let Some(span) = coverage.span {

@@ -2,11 +2,13 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::commands::committed::Running;
-use crate::commands::lengths::words;
-use crate::commands::saved::{SavedSource, Tally};
+use crate::config::SourceConfig;
 use crate::pipeline::ledger::Failing;
 use crate::pipeline::schedule::Slots;
+
+use super::committed::Running;
+use super::lengths::words;
+use super::saved::{SavedSource, Tally};
 
 /// A driver gives a call five minutes, and a stream saves each minute that it is alive: one that says nothing for
 /// longer has stalled.
@@ -27,7 +29,7 @@ const RATE_MINUTES: i64 = 5;
 
 /// The YAML file of a source.
 #[derive(Debug)]
-pub(super) enum File {
+pub enum File {
     /// In order.
     Good {
         /// The kind of source.
@@ -44,8 +46,17 @@ pub(super) enum File {
 }
 
 impl File {
+    /// What a file that is in order is.
+    pub fn of(config: &SourceConfig) -> Self {
+        if !config.enabled {
+            return Self::Disabled;
+        }
+        let slots = config.schedule.as_ref().map(|schedule| Slots::new(&config.name, schedule));
+        Self::Good { kind: config.kind.to_owned(), slots: slots.and_then(Result::ok) }
+    }
+
     /// The word for it in JSON.
-    pub(super) fn word(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Good { .. } => "good",
             Self::Disabled => "disabled",
@@ -55,7 +66,7 @@ impl File {
     }
 
     /// The kind of source, where it is known.
-    pub(super) fn kind(&self) -> Option<&str> {
+    pub fn kind(&self) -> Option<&str> {
         match self {
             Self::Good { kind, .. } => Some(kind),
             _ => None,
@@ -65,16 +76,20 @@ impl File {
 
 /// What is known of a source.
 #[derive(Debug)]
-pub(super) struct Facts {
-    pub(super) name: String,
-    pub(super) file: File,
-    pub(super) saved: Option<SavedSource>,
-    pub(super) service: Option<Running>,
+pub struct Facts {
+    /// Its name.
+    pub name: String,
+    /// Its YAML file.
+    pub file: File,
+    /// What its driver has saved.
+    pub saved: Option<SavedSource>,
+    /// The service that runs.
+    pub service: Option<Running>,
 }
 
 impl Tally {
     /// Records in a minute, over the last whole ones. `None` when nothing is known of them.
-    pub(super) fn rate(&self, now: DateTime<Utc>) -> Option<f64> {
+    pub fn rate(&self, now: DateTime<Utc>) -> Option<f64> {
         let this = now.timestamp().div_euclid(60);
         // One that is not in the list had no record, unless it is before the first.
         self.rate_in(self.minutes.first()?.0.max(this - RATE_MINUTES), this)
@@ -93,7 +108,7 @@ impl Tally {
     }
 
     /// How long the last record took from upstream to here, in seconds.
-    pub(super) fn lag(&self) -> Option<f64> {
+    pub fn lag(&self) -> Option<f64> {
         let lag = self.record_at? - self.published_at?;
         #[expect(clippy::cast_precision_loss, reason = "microseconds of any real lag are exact")]
         lag.num_microseconds().map(|micros| micros as f64 / 1e6)
@@ -102,7 +117,7 @@ impl Tally {
 
 impl Facts {
     /// Whether the service that runs has this source among its own, as far as its state tells.
-    pub(super) fn runs(&self) -> bool {
+    pub fn runs(&self) -> bool {
         let is_over = matches!(self.state(), Some("stopped" | "refused" | "finished"));
         self.service.is_some() && self.saved.is_some() && !is_over && !matches!(self.file, File::Disabled | File::Gone)
     }
@@ -112,7 +127,7 @@ impl Facts {
     }
 
     /// Its state in words, and whether all is well.
-    pub(super) fn words(&self, now: DateTime<Utc>) -> (String, bool) {
+    pub fn words(&self, now: DateTime<Utc>) -> (String, bool) {
         let (mut text, is_well) = self.present(now);
         if let File::Broken(wrong) = &self.file {
             let still = if self.saved.is_some() { format!("; {text}") } else { String::new() };
@@ -237,7 +252,7 @@ fn length(time: TimeDelta) -> String {
 }
 
 /// A moment as somebody at the terminal says it: the time today, the date and the time otherwise. UTC.
-pub(super) fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+pub fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let form = if at.date_naive() != now.date_naive() {
         "%Y-%m-%d %H:%M"
     } else if at > now {
