@@ -24,8 +24,35 @@ struct Stamp {
 
 struct Seen {
     stamp: Stamp,
-    good: Option<Arc<SourceConfig>>,
+    found: Found,
 }
+
+/// What a file of the folder holds.
+#[derive(Clone)]
+pub enum Found {
+    /// A source.
+    Good(Arc<SourceConfig>),
+    /// Something that cannot be read.
+    Broken {
+        /// The first thing that is wrong, with its place.
+        why: String,
+        /// The last good version, which still runs.
+        last_good: Option<Arc<SourceConfig>>,
+    },
+}
+
+impl Found {
+    /// The version that is in force.
+    pub fn config(&self) -> Option<&Arc<SourceConfig>> {
+        match self {
+            Self::Good(config) => Some(config),
+            Self::Broken { last_good, .. } => last_good.as_ref(),
+        }
+    }
+}
+
+/// Every file of the folder, by the name of its source.
+pub type Files = Arc<BTreeMap<String, Found>>;
 
 /// The folder as it was last seen.
 pub struct Folder {
@@ -67,23 +94,31 @@ impl Folder {
                 continue;
             }
             changed = true;
-            let last_good = self.seen.remove(&path).and_then(|seen| seen.good);
-            let good = match (self.load)(&path) {
-                Ok(config) => Some(Arc::new(config)),
+            let last_good = self.seen.remove(&path).and_then(|seen| seen.found.config().cloned());
+            let found = match (self.load)(&path) {
+                Ok(config) => Found::Good(Arc::new(config)),
                 Err(said) => {
+                    let why = said.first().cloned().unwrap_or_else(|| "it cannot be read".to_owned());
                     wrong.extend(said);
-                    last_good
+                    Found::Broken { why, last_good }
                 }
             };
-            self.seen.insert(path, Seen { stamp, good });
+            self.seen.insert(path, Seen { stamp, found });
         }
         changed.then(|| Look { wanted: self.wanted(&mut wrong), wrong })
+    }
+
+    /// Every file as it was last seen, by the name of its source.
+    pub fn files(&self) -> Files {
+        let named =
+            |(path, seen): (&PathBuf, &Seen)| Some((path.file_stem()?.to_str()?.to_owned(), seen.found.clone()));
+        Arc::new(self.seen.iter().filter_map(named).collect())
     }
 
     /// The good versions, one for each name.
     fn wanted(&self, wrong: &mut Vec<String>) -> Vec<Arc<SourceConfig>> {
         let mut by_name: BTreeMap<&str, &Arc<SourceConfig>> = BTreeMap::new();
-        for config in self.seen.values().filter_map(|seen| seen.good.as_ref()).filter(|config| config.enabled) {
+        for config in self.seen.values().filter_map(|seen| seen.found.config()).filter(|config| config.enabled) {
             let first = *by_name.entry(&config.name).or_insert(config);
             if !Arc::ptr_eq(first, config) {
                 wrong.push(format!(

@@ -67,6 +67,11 @@ impl Committed {
         Ok(Self { fs, root: root.to_owned(), state: watch.state().clone(), service, now: SystemClock.now() })
     }
 
+    /// A data folder as the service that writes it knows it: its committed state at the time `now`.
+    pub fn of(fs: Arc<dyn Fs>, root: &Path, state: State, service: Option<Running>, now: DateTime<Utc>) -> Self {
+        Self { fs, root: root.to_owned(), state, service, now }
+    }
+
     /// The committed state.
     pub fn state(&self) -> &State {
         &self.state
