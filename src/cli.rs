@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands;
+use crate::config::Http;
 
 /// Where the service's file is, unless something else is said.
 pub const DEFAULT_CONFIG: &str = "config/tapline.yaml";
@@ -34,6 +35,9 @@ pub struct Global {
     /// The folder that records are written to; overrides `data` in the service's file
     #[arg(long, global = true, value_name = "DIR", env = "TAPLINE_DATA")]
     pub data: Option<PathBuf>,
+    /// Where the live page, metrics and health answers are: `off` or an address; overrides `http.listen` in the service's file
+    #[arg(long, global = true, value_name = "ADDRESS", env = "TAPLINE_HTTP")]
+    pub http: Option<Http>,
     /// How log lines look
     #[arg(long, global = true, value_name = "FORM", env = "TAPLINE_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
@@ -68,6 +72,8 @@ pub enum Command {
     Coverage(commands::coverage::Coverage),
     /// What runs, since when, and how it is
     Status(commands::status::Status),
+    /// Where the live page is, with the token that it wants
+    Page(commands::page::Page),
     /// Carry streams, or files of JSON lines, into a store
     Load(commands::load::Load),
     /// Write closed segments as Parquet, CSV or compressed lines, with a manifest
@@ -98,6 +104,7 @@ impl Cli {
             Command::Tail(command) => command.run(&self.global),
             Command::Coverage(command) => command.run(&self.global),
             Command::Status(command) => command.run(&self.global),
+            Command::Page(command) => command.run(&self.global),
             Command::Load(command) => command.run(&self.global),
             Command::Export(command) => command.run(&self.global),
             Command::Loaders(command) => command.run(&self.global),

@@ -5,6 +5,7 @@
 
 mod common;
 mod diagnostic;
+mod http;
 mod keys;
 mod load;
 mod loaders;
@@ -25,8 +26,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::common::check_name;
 pub use self::diagnostic::Diagnostic;
+pub use self::http::{Http, HttpKeys};
 pub use self::keys::nearest;
-pub use self::load::{Outside, is_source_file, load_service, load_source, place_of};
+pub use self::load::{Outside, is_source_file, load_service, load_source, place_of, read_source};
 pub use self::loaders::{BatchKeys, Load, Patterns};
 pub use self::substitute::expand;
 use crate::source::Opener;
@@ -52,7 +54,7 @@ pub struct Service {
     pub commit: Commit,
     /// Where it stops.
     pub limits: Limits,
-    /// The HTTP endpoint. `off` is all there is so far.
+    /// The live page, metrics and health answers: `off`, or where they are and who may see them.
     pub http: Http,
     /// Stores that records are carried into.
     pub loaders: Vec<Load>,
@@ -156,15 +158,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self { disk_free: Size(256 << 20) }
     }
-}
-
-/// The HTTP endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Http {
-    /// No endpoint.
-    #[default]
-    Off,
 }
 
 /// One source, read from its file and checked.

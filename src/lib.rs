@@ -28,3 +28,4 @@ pub mod source;
 pub mod store;
 pub mod template;
 pub mod units;
+pub mod web;

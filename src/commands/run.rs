@@ -17,6 +17,7 @@ use crate::pipeline::writer::Status;
 use super::loading::Loading;
 use super::parts::{Held, LAST_LINES_MAX, Parts};
 use super::renderings::Renderings;
+use super::serving::Serving;
 use super::{loading, logging, signals, sources};
 
 /// How often the folder of sources is looked at; a change takes effect within two seconds.
@@ -117,6 +118,7 @@ impl Run {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut in_order = true;
         let mut is_first = true;
+        let serving = Serving::start(parts, parts.shared.context.now())?;
         let mut loading: Option<Loading> = None;
         loop {
             tokio::select! {
@@ -128,6 +130,7 @@ impl Run {
                     let (looked_at, look) = look(folder).await?;
                     folder = looked_at;
                     if let Some(look) = look {
+                        serving.set_files(folder.files());
                         in_order &= look.wrong.is_empty();
                         say(&look, &global.sources);
                         service.apply(&look.wanted).await?;
@@ -140,6 +143,7 @@ impl Run {
                         service.take_up_rest().await?;
                         parts.attend_data(self.stdout, loading::needs(&parts.shared.settings)?, &stop)?;
                         loading = Some(Loading::start(&parts.shared).await?);
+                        serving.set_started();
                     }
                 }
             }
@@ -148,7 +152,8 @@ impl Run {
             }
         }
         let loading = loading.unwrap_or_default();
-        self.stop(service, loading, parts, &stop).await?;
+        let ((), stopped) = tokio::join!(serving.stop(), self.stop(service, loading, parts, &stop));
+        stopped?;
         Ok(in_order || !self.once)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::adapters::ADAPTERS;
 use crate::cli::{DEFAULT_CONFIG, Global};
-use crate::config::{self, Diagnostic, Outside, Schedule, Service, SourceConfig};
+use crate::config::{self, Diagnostic, Http, Outside, Schedule, Service, SourceConfig};
 use crate::context::{Clock as _, Context, SystemClock};
 use crate::loaders;
 use crate::pipeline::folder::Load;
@@ -21,7 +21,20 @@ pub fn read_service(global: &Global) -> Result<Service, Vec<Diagnostic>> {
     if let Some(data) = &global.data {
         settings.data.clone_from(data);
     }
+    override_http(&mut settings.http, global.http.as_ref())
+        .map_err(|why| vec![Diagnostic::of_file(&global.config, why)])?;
     Ok(settings)
+}
+
+/// The command line says where the endpoint is; who may see it stands in the file.
+fn override_http(http: &mut Http, asked: Option<&Http>) -> Result<(), String> {
+    match (&mut *http, asked) {
+        (_, None) => return Ok(()),
+        (Http::On(keys), Some(Http::On(asked))) => keys.listen = asked.listen,
+        (http, Some(asked)) => *http = asked.clone(),
+    }
+    let Http::On(keys) = http else { return Ok(()) };
+    keys.problem().map_or(Ok(()), |(key, why)| Err(format!("http.{key}: {why}")))
 }
 
 /// A text from the command line with `${NAME}` and `${file:/path}` replaced, so that secrets stand in no process list.
@@ -50,6 +63,15 @@ pub fn load_service(global: &Global) -> Option<Service> {
 pub fn load_source(path: &Path) -> Result<SourceConfig, Vec<Diagnostic>> {
     let outside = Outside { adapters: ADAPTERS, environment: &environment, schedule: &falls_due };
     config::load_source(path, &outside)
+}
+
+/// A source that somebody has typed, or everything that is wrong with the text.
+///
+/// # Errors
+/// Each diagnostic has line, column and key.
+pub fn read_source(name: &str, text: &str) -> Result<SourceConfig, Vec<Diagnostic>> {
+    let outside = Outside { adapters: ADAPTERS, environment: &|_| None, schedule: &falls_due };
+    config::read_source(Path::new(&format!("{name}.yaml")), text, &outside)
 }
 
 /// Reads the files of a live folder.

@@ -5,17 +5,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
-
-use serde::Serialize;
-use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout_at};
 
 use crate::cli::Global;
 use crate::context::{Context, SystemClock};
-use crate::item::{Finding, Reject};
-use crate::normalise::Normaliser;
-use crate::source::{Batch, Outcome, Source, SourceError};
+use crate::item::Finding;
+use crate::report::trial::Report;
 use crate::units::Span;
 
 use super::simulate::parse_span;
@@ -61,125 +55,44 @@ impl Try {
             let listen = config.schedule.is_none().then_some(self.listen.0);
             anyhow::Ok(Report::of(&config.name, source.as_mut(), listen, &context).await)
         })?;
-        let text = if self.json { serde_json::to_string(&report)? + "\n" } else { report.to_text() };
+        let text = if self.json { serde_json::to_string(&report)? + "\n" } else { to_text(&report) };
         std::io::stdout().write_all(text.as_bytes())?;
         Ok(if report.outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-/// What came of it.
-#[derive(Debug, Serialize)]
-struct Report {
-    source: String,
-    outcome: Outcome,
-    /// Why it failed, where it failed as a whole.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    fields: Vec<Finding>,
-    records: Vec<Box<RawValue>>,
-    rejects: Vec<Reject>,
+/// The report for people, safe on a terminal.
+fn to_text(report: &Report) -> String {
+    let mut out = String::new();
+    write_text(report, &mut out).expect("invariant: a string takes all that is written");
+    out
 }
 
-impl Report {
-    /// Asks once; or listens as long as it is told to.
-    async fn of(name: &str, source: &mut dyn Source, listen: Option<Duration>, context: &Context) -> Self {
-        let mut report = Self {
-            source: name.into(),
-            outcome: Outcome::Ok,
-            error: None,
-            fields: vec![],
-            records: vec![],
-            rejects: vec![],
-        };
-        let result = match listen {
-            None => report.ask(source, context).await,
-            Some(listen) => {
-                let deadline = Instant::now() + listen;
-                // Running out of time is how listening ends.
-                timeout_at(deadline, report.listen(source, context)).await.unwrap_or(Ok(()))
-            }
-        };
-        if let Err(error) = result {
-            report.fail(&error);
-        }
-        report
+fn write_text(report: &Report, out: &mut String) -> std::fmt::Result {
+    for finding in shown_findings(report) {
+        write_finding(out, finding)?;
     }
+    for reject in report.rejects.iter().take(LINES_SHOWN) {
+        let field = reject.field.as_deref().unwrap_or("page");
+        writeln!(out, "reject   {}: {}", harmless(field), harmless(&reject.reason))?;
+    }
+    write_more(out, report.rejects.len(), "rejects")?;
+    for record in report.records.iter().take(LINES_SHOWN) {
+        writeln!(out, "record   {}", harmless(record.get()))?;
+    }
+    write_more(out, report.records.len(), "records")?;
+    if let Some(error) = &report.error {
+        writeln!(out, "error    {}", harmless(error))?;
+    }
+    writeln!(out, "outcome  {}", report.outcome.as_str())
+}
 
-    async fn ask(&mut self, source: &mut dyn Source, context: &Context) -> Result<(), SourceError> {
-        source.connect(None).await?;
-        self.take(source.explain().await?, context);
-        Ok(())
-    }
-
-    async fn listen(&mut self, source: &mut dyn Source, context: &Context) -> Result<(), SourceError> {
-        source.connect(None).await?;
-        loop {
-            self.take(source.explain().await?, context);
-        }
-    }
-
-    fn take(&mut self, (batch, findings): (Batch, Vec<Finding>), context: &Context) {
-        let outcome = batch.outcome();
-        if self.outcome.is_good() {
-            self.outcome = outcome;
-        }
-        self.fields.extend(findings);
-        let (now, normaliser) = (context.now(), Normaliser::new(self.source.as_str().into()));
-        let records = batch.items.into_iter().enumerate();
-        let lines = records.map(|(ordinal, item)| normaliser.record(item, now, ordinal, now).to_line());
-        self.records.extend(lines.map(|line| {
-            RawValue::from_string(line.trim_end().to_owned()).expect("invariant: a record's line is JSON")
-        }));
-        self.rejects.extend(batch.rejects);
-    }
-
-    fn fail(&mut self, error: &SourceError) {
-        self.outcome = match error {
-            SourceError::Lost(_) | SourceError::Silent { .. } | SourceError::Failing(_) => Outcome::Error,
-            SourceError::Limited(_)
-            | SourceError::Throttled { .. }
-            | SourceError::Blocked(_)
-            | SourceError::Refused(_) => Outcome::Blocked,
-            // A source that has said everything has not failed.
-            SourceError::Ended => return,
-        };
-        let causes: Vec<String> = causes(error).collect();
-        self.error = Some(causes.join(": "));
-    }
-
-    /// The report for people, safe on a terminal.
-    fn to_text(&self) -> String {
-        let mut out = String::new();
-        self.write_text(&mut out).expect("invariant: a string takes all that is written");
-        out
-    }
-
-    fn write_text(&self, out: &mut String) -> std::fmt::Result {
-        for finding in self.shown_findings() {
-            write_finding(out, finding)?;
-        }
-        for reject in self.rejects.iter().take(LINES_SHOWN) {
-            let field = reject.field.as_deref().unwrap_or("page");
-            writeln!(out, "reject   {}: {}", harmless(field), harmless(&reject.reason))?;
-        }
-        write_more(out, self.rejects.len(), "rejects")?;
-        for record in self.records.iter().take(LINES_SHOWN) {
-            writeln!(out, "record   {}", harmless(record.get()))?;
-        }
-        write_more(out, self.records.len(), "records")?;
-        if let Some(error) = &self.error {
-            writeln!(out, "error    {}", harmless(error))?;
-        }
-        writeln!(out, "outcome  {}", self.outcome.as_str())
-    }
-
-    /// The first records whole, and of the others what went wrong.
-    fn shown_findings(&self) -> impl Iterator<Item = &Finding> {
-        let is_first = |finding: &&Finding| finding.row.is_none_or(|row| row <= ROWS_SHOWN);
-        let first = self.fields.iter().filter(is_first);
-        let faults = self.fields.iter().filter(move |finding| !is_first(finding) && finding.reason.is_some());
-        first.chain(faults.take(LINES_SHOWN))
-    }
+/// The first records whole, and of the others what went wrong.
+fn shown_findings(report: &Report) -> impl Iterator<Item = &Finding> {
+    let is_first = |finding: &&Finding| finding.row.is_none_or(|row| row <= ROWS_SHOWN);
+    let first = report.fields.iter().filter(is_first);
+    let faults = report.fields.iter().filter(move |finding| !is_first(finding) && finding.reason.is_some());
+    first.chain(faults.take(LINES_SHOWN))
 }
 
 fn write_finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
@@ -205,23 +118,18 @@ fn write_more(out: &mut String, count: usize, what: &str) -> std::fmt::Result {
     if count > LINES_SHOWN { writeln!(out, "         … and {} more {what}", count - LINES_SHOWN) } else { Ok(()) }
 }
 
-/// Each cause once: an error often repeats the words of the one it wraps.
-fn causes(error: &SourceError) -> impl Iterator<Item = String> {
-    let mut next: Option<&dyn std::error::Error> = Some(error);
-    std::iter::from_fn(move || {
-        let error = next?;
-        next = error.source();
-        Some(error.to_string())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use crate::cursor::Cursor;
     use crate::item::Item;
+    use crate::item::Reject;
+    use crate::source::{Batch, Outcome, Source, SourceError};
     use anyhow::anyhow;
     use async_trait::async_trait;
+    use serde_json::value::RawValue;
 
     /// Gives out what it was given, and then nothing more for ever, or an error.
     struct Scripted(Vec<Result<(Batch, Vec<Finding>), SourceError>>);
@@ -273,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn one_fetch_is_explained_and_safe_on_a_terminal() {
         let report = report(vec![Ok((batch(1), vec![finding(None, "\u{1b}[2J\u{202e}1\n", None)]))], None).await;
-        insta::assert_snapshot!(report.to_text(), @r#"
+        insta::assert_snapshot!(to_text(&report), @r#"
         fields.a
           rule     b
           matched  1
@@ -292,7 +200,7 @@ mod tests {
         let findings = (1..=20).map(|row| finding(Some(row), "x", (row == 7).then_some("`x` is no number"))).collect();
         let report = report(vec![Ok((Batch { rejects: vec![reject; 12], ..batch(12) }, findings))], None).await;
         assert_eq!(report.outcome, Outcome::Invalid);
-        let text = report.to_text();
+        let text = to_text(&report);
         for (wanted, count) in [
             ("fields.a, row", 4),
             ("row 7\n", 1),
@@ -310,7 +218,7 @@ mod tests {
     async fn a_failure_is_told_with_its_causes() {
         let lost = SourceError::Lost(anyhow!("reset").context("cannot_connect: no connection"));
         let report = report(vec![Err(lost)], None).await;
-        insta::assert_snapshot!(report.to_text(), @r"
+        insta::assert_snapshot!(to_text(&report), @r"
         error    connection lost: cannot_connect: no connection: reset
         outcome  error
         ");

@@ -39,7 +39,31 @@ pub struct Outside<'a> {
 /// Everything that is wrong with it, in the order of the file.
 pub fn load_source(file: &Path, outside: &Outside<'_>) -> Result<SourceConfig, Vec<Diagnostic>> {
     let name = source_name(file).map_err(|message| vec![Diagnostic::of_file(file, message)])?;
-    let mut reading = Reading::begin(file, outside.environment)?;
+    let reading = Reading::begin(file, outside.environment)?;
+    source_of(file, name, reading, outside)
+}
+
+/// As [`load_source`], of a text that somebody has typed: `file` is only what it is called. References are refused,
+/// because whoever types it need not be allowed to read this machine's secrets.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of the text.
+pub fn read_source(file: &Path, text: &str, outside: &Outside<'_>) -> Result<SourceConfig, Vec<Diagnostic>> {
+    let name = source_name(file).map_err(|message| vec![Diagnostic::of_file(file, message)])?;
+    if text.contains("${") {
+        let message = "references (`${…}`) are not looked up here; write the value itself";
+        return Err(vec![Diagnostic::of_file(file, message)]);
+    }
+    let reading = Reading::begin_text(file, text.to_owned(), outside.environment)?;
+    source_of(file, name, reading, outside)
+}
+
+fn source_of(
+    file: &Path,
+    name: String,
+    mut reading: Reading<'_>,
+    outside: &Outside<'_>,
+) -> Result<SourceConfig, Vec<Diagnostic>> {
     let Some(adapter) = find_adapter(&mut reading, outside.adapters) else { return Err(reading.diagnostics()) };
     let schema = super::schema::of_source(adapter);
     let mut unknown = Vec::new();
@@ -92,31 +116,16 @@ pub fn load_service(
         return Ok(Service::default());
     }
     let mut reading = Reading::begin(file, environment)?;
-    let mut wrong = take_what_is_not_there_yet(&mut reading.tree);
+    let mut wrong = Vec::new();
     keys::take_unknown(&mut reading.tree, &super::schema::of_service(), &mut Vec::new(), &mut wrong);
     reading.add(wrong);
     let service = reading.parse_all(reading.tree.to_json(), deserialize::<Service>);
     if let Some(service) = &service {
         reading.add(check_rotate(&["rotate"], service.rotate));
+        reading.add(super::http::check(&service.http));
         reading.add(super::loaders::check(&service.loaders, loader_name));
     }
     service.filter(|_| reading.is_right()).ok_or_else(|| reading.diagnostics())
-}
-
-/// What the design has and this version does not: refused in words, rather than as an unknown key.
-fn take_what_is_not_there_yet(tree: &mut Node) -> Vec<Problem> {
-    let Kind::Map(entries) = &mut tree.kind else { return Vec::new() };
-    let is_off = |node: &Node| matches!(&node.kind, Kind::Text(text) if text == "off");
-    let mut wrong = Vec::new();
-    entries.retain(|entry| {
-        let is_there = entry.key != "http" || is_off(&entry.value);
-        if !is_there {
-            let why = "the HTTP endpoint is not there yet; write `http: off`, or leave the key out";
-            wrong.push(Problem::new(["http"], why));
-        }
-        is_there
-    });
-    wrong
 }
 
 /// The name of the source in a file of this name.

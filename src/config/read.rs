@@ -32,6 +32,15 @@ impl<'a> Reading<'a> {
     /// Reads a file that is a map of keys and values.
     pub(super) fn begin(file: &'a Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<Diagnostic>> {
         let text = read_text(file).map_err(|message| vec![Diagnostic::of_file(file, message)])?;
+        Self::begin_text(file, text, environment)
+    }
+
+    /// As [`begin`](Self::begin), of a text that stands for the file.
+    pub(super) fn begin_text(
+        file: &'a Path,
+        text: String,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let tree = yaml::parse(&text).map_err(|error| vec![Diagnostic::new(file, error.place, &[], error.message)])?;
         if matches!(tree.kind, Kind::Null) {
             return Err(vec![Diagnostic::of_file(file, "the file is empty")]);

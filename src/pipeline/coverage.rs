@@ -54,7 +54,7 @@ struct Away {
 }
 
 /// What the entries of one source come to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Account {
     within: Interval,
     /// The kind and the version of the source's file that is there now, and its period in microseconds.
@@ -116,6 +116,11 @@ impl Account {
             throttled: 0,
             problems: 0,
         }
+    }
+
+    /// The version and the period of the source's file have changed.
+    pub fn declare(&mut self, declared: Option<(String, i64)>) {
+        self.declared = declared;
     }
 
     /// Takes the next entry, in the order of the ledger. One that was taken before is passed over.

@@ -8,3 +8,4 @@ pub mod loaders;
 pub mod saved;
 pub mod source;
 pub mod sources;
+pub mod trial;

@@ -122,6 +122,11 @@ impl Facts {
         self.service.is_some() && self.saved.is_some() && !is_over && !matches!(self.file, File::Disabled | File::Gone)
     }
 
+    /// Whether it does nothing, though it should.
+    pub fn is_stalled(&self, now: DateTime<Utc>) -> bool {
+        self.runs() && self.saved.as_ref().is_some_and(|saved| self.stalled(saved, now).is_some())
+    }
+
     fn state(&self) -> Option<&str> {
         self.saved.as_ref()?.tally.state.as_deref()
     }
@@ -242,13 +247,13 @@ fn last_record(tally: &Tally, now: DateTime<Utc>) -> Option<String> {
 }
 
 /// A rate for people: `12/min`, `0.4/min`.
-fn per_minute(rate: f64) -> String {
+pub fn per_minute(rate: f64) -> String {
     if rate >= 10.0 || rate == 0.0 { format!("{rate:.0}/min") } else { format!("{rate:.1}/min") }
 }
 
 fn length(time: TimeDelta) -> String {
     // Whole seconds, because what is shown is already old.
-    words(time.num_seconds().max(0) * 1_000_000)
+    if time.num_seconds() < 1 { "0s".to_owned() } else { words(time.num_seconds() * 1_000_000) }
 }
 
 /// A moment as somebody at the terminal says it: the time today, the date and the time otherwise. UTC.

@@ -185,11 +185,11 @@ fn every_error_of_every_file_at_once() {
     fs::create_dir(folder.0.path().join("config")).unwrap();
     folder.write(
         "config/tapline.yaml",
-        "rotate: { size: 1KiB }\nhttp: { listen: \"127.0.0.1:8080\" }\nloaders: [{ to: 'sqlit:h' }, { to: 'sqlite:a.db', stream: x }, { to: 'sqlite:a.db' }]\ndurabilty: each\n",
+        "rotate: { size: 1KiB }\nhttp: { listen: \"0.0.0.0:8080\" }\nloaders: [{ to: 'sqlit:h' }, { to: 'sqlite:a.db', stream: x }, { to: 'sqlite:a.db' }]\ndurabilty: each\n",
     );
     assert_snapshot!(folder.check(), @r#"
 config/tapline.yaml:1:11: rotate.size: 1.0 KiB is too small; at least 4KiB
-config/tapline.yaml:2:1: http: the HTTP endpoint is not there yet; write `http: off`, or leave the key out
+config/tapline.yaml:2:9: http.listen: `0.0.0.0:8080` is reached from other machines, and the page shows everything: set `token`, or `token_file` to have one made; or listen on 127.0.0.1
 config/tapline.yaml:3:13: loaders.0.to: `sqlit` is no store; did you mean `sqlite`?
 config/tapline.yaml:3:51: loaders.1.stream: unknown key; did you mean `streams`?
 config/tapline.yaml:3:64: loaders.2.name: there is a loader `sqlite-a-db` already; give this one a `name` of its own

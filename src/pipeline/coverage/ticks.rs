@@ -38,7 +38,7 @@ impl Slots {
 }
 
 /// Every tick that the ledger tells of.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Ticks {
     /// The source's own period, in microseconds, while the file that is there is the one that ran.
     declared: Option<i64>,

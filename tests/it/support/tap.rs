@@ -72,6 +72,8 @@ impl Tap {
         command.args(["--config", self.path("tapline.yaml").to_str().unwrap()]);
         command.args(["--sources", self.path("sources").to_str().unwrap()]);
         command.args(["--data", self.data().to_str().unwrap()]);
+        // Tests of the page say where it is; all others would fight for one port.
+        command.env("TAPLINE_HTTP", "off");
         command.stdin(Stdio::null());
         command
     }

@@ -1,0 +1,108 @@
+//! What trying a source comes to: one fetch, or some seconds of a stream, and how each field came about.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
+
+use crate::context::Context;
+use crate::item::{Finding, Reject};
+use crate::normalise::Normaliser;
+use crate::source::{Batch, Outcome, Source, SourceError};
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The source's name.
+    pub source: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why it failed, where it failed as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How each field came about.
+    pub fields: Vec<Finding>,
+    /// The records, as lines.
+    pub records: Vec<Box<RawValue>>,
+    /// What could not become a record.
+    pub rejects: Vec<Reject>,
+}
+
+impl Report {
+    /// Asks once; or listens as long as it is told to.
+    pub async fn of(name: &str, source: &mut dyn Source, listen: Option<Duration>, context: &Context) -> Self {
+        let mut report = Self {
+            source: name.into(),
+            outcome: Outcome::Ok,
+            error: None,
+            fields: vec![],
+            records: vec![],
+            rejects: vec![],
+        };
+        let result = match listen {
+            None => report.ask(source, context).await,
+            Some(listen) => {
+                let deadline = Instant::now() + listen;
+                // Running out of time is how listening ends.
+                timeout_at(deadline, report.listen(source, context)).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = result {
+            report.fail(&error);
+        }
+        report
+    }
+
+    async fn ask(&mut self, source: &mut dyn Source, context: &Context) -> Result<(), SourceError> {
+        source.connect(None).await?;
+        self.take(source.explain().await?, context);
+        Ok(())
+    }
+
+    async fn listen(&mut self, source: &mut dyn Source, context: &Context) -> Result<(), SourceError> {
+        source.connect(None).await?;
+        loop {
+            self.take(source.explain().await?, context);
+        }
+    }
+
+    fn take(&mut self, (batch, findings): (Batch, Vec<Finding>), context: &Context) {
+        let outcome = batch.outcome();
+        if self.outcome.is_good() {
+            self.outcome = outcome;
+        }
+        self.fields.extend(findings);
+        let (now, normaliser) = (context.now(), Normaliser::new(self.source.as_str().into()));
+        let records = batch.items.into_iter().enumerate();
+        let lines = records.map(|(ordinal, item)| normaliser.record(item, now, ordinal, now).to_line());
+        self.records.extend(lines.map(|line| {
+            RawValue::from_string(line.trim_end().to_owned()).expect("invariant: a record's line is JSON")
+        }));
+        self.rejects.extend(batch.rejects);
+    }
+
+    fn fail(&mut self, error: &SourceError) {
+        self.outcome = match error {
+            SourceError::Lost(_) | SourceError::Silent { .. } | SourceError::Failing(_) => Outcome::Error,
+            SourceError::Limited(_)
+            | SourceError::Throttled { .. }
+            | SourceError::Blocked(_)
+            | SourceError::Refused(_) => Outcome::Blocked,
+            // A source that has said everything has not failed.
+            SourceError::Ended => return,
+        };
+        let causes: Vec<String> = causes(error).collect();
+        self.error = Some(causes.join(": "));
+    }
+}
+
+/// Each cause once: an error often repeats the words of the one it wraps.
+fn causes(error: &SourceError) -> impl Iterator<Item = String> {
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error.to_string())
+    })
+}

@@ -1,0 +1,260 @@
+//! One source: its state, its values over time, its lines as they come, what was collected and what was not.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use crate::record::Line;
+use crate::report::lengths::many;
+use crate::report::source::{moment, per_minute};
+use crate::report::sources::State as SourceState;
+use crate::web::calendar::{Year, year};
+use crate::web::chart::{self, Chart};
+use crate::web::live;
+use crate::web::site::Site;
+use crate::web::tail::{backwards, last_lines};
+use crate::web::view::View;
+
+use super::fields::{cut, number, scalars};
+use super::ledger::{Entry, entries};
+use super::{Part, SPANS, Shared, aside, down, gone, show, unreadable};
+
+/// So many charts are shown.
+const CHARTS_MAX: usize = 12;
+
+/// So much of a stream is read for charts, in bytes.
+const CHART_BYTES_MAX: u64 = 48 << 20;
+
+/// So many lines stand there before the live ones come.
+const LINES_SHOWN: usize = 10;
+
+/// So many rejects and entries are shown.
+const REJECTS_MAX: usize = 20;
+const ENTRIES_MAX: usize = 30;
+
+/// So much is looked through for them, in bytes.
+const BYTES_MAX: u64 = 4 << 20;
+
+/// A longer text of a reject is cut, in characters.
+const RAW_MAX: usize = 1_500;
+
+struct Facts {
+    words: String,
+    is_well: bool,
+    list: Vec<(&'static str, String)>,
+}
+
+struct Charts {
+    note: String,
+    all: Vec<Chart>,
+}
+
+struct Reject {
+    at: String,
+    field: String,
+    outcome: String,
+    reason: String,
+    raw: String,
+}
+
+#[derive(Template)]
+#[template(path = "source.html", config = "src/web/askama.toml")]
+struct Page {
+    here: &'static str,
+    name: String,
+    span_word: String,
+    state: Option<Facts>,
+    charts: Option<Charts>,
+    show_live: bool,
+    lines: Vec<String>,
+    year: Option<Year>,
+    rejects: Option<Vec<Reject>>,
+    entries: Option<Vec<Entry>>,
+}
+
+/// What a browser may ask for.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    span: String,
+    #[serde(flatten)]
+    part: Part,
+}
+
+pub(super) async fn page(State(site): Shared, Path(name): Path<String>, Query(asked): Query<Asked>) -> Response {
+    let view = match site.look().await {
+        Ok(view) => view,
+        Err(why) => return down(&why),
+    };
+    if view.source(&name).is_none() {
+        return gone(StatusCode::NOT_FOUND, "There is no such source");
+    }
+    let made = aside(&site, move |site| make(site, &view, &name, &asked)).await;
+    made.map_or_else(|error| unreadable(&error), |page| show(&page))
+}
+
+/// The lines of a source as they are committed.
+pub(super) async fn lines(
+    State((site, watchers)): State<(Arc<Site>, Arc<Semaphore>)>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let view = match site.look().await {
+        Ok(view) => view,
+        Err(why) => return down(&why),
+    };
+    if view.source(&name).is_none() {
+        return gone(StatusCode::NOT_FOUND, "There is no such source");
+    }
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    live::watch(&site, &watchers, name.clone(), view.stream_of(&name), last)
+}
+
+fn make(site: &Site, view: &Arc<View>, name: &str, asked: &Asked) -> anyhow::Result<Page> {
+    let wants = |part| asked.part.wants(part);
+    let (word, seconds) = SPANS.iter().find(|(word, _)| *word == asked.span).copied().unwrap_or(SPANS[0]);
+    let state = view.source(name).filter(|_| wants("state")).map(|state| facts(state, view));
+    let is_whole = asked.part.part.is_empty();
+    Ok(Page {
+        here: "/",
+        name: name.to_owned(),
+        span_word: word.to_owned(),
+        state,
+        charts: if wants("charts") { Some(charts(view, name, seconds)?) } else { None },
+        show_live: is_whole,
+        lines: if is_whole { last(view, name)? } else { Vec::new() },
+        year: if wants("year") { Some(year_of(site, view, name)?) } else { None },
+        rejects: if wants("rejects") { Some(rejects(view, name)?) } else { None },
+        entries: if wants("entries") { Some(entries(view, ENTRIES_MAX, name, "", false)?) } else { None },
+    })
+}
+
+fn facts(state: &SourceState, view: &View) -> Facts {
+    let now = view.committed.now;
+    let saved = state.facts.saved.as_ref();
+    let tally = saved.map(|saved| &saved.tally);
+    let mut list = Vec::new();
+    let mut add = |what, value: Option<String>| list.extend(value.map(|value| (what, value)));
+    add("Kind", state.facts.file.kind().map(str::to_owned));
+    add("Records", tally.and_then(|tally| tally.records).map(many));
+    add("A minute", tally.and_then(|tally| tally.rate(now)).map(per_minute));
+    add("Rejects", tally.and_then(|tally| tally.rejects).map(many));
+    add("Last record", tally.and_then(|tally| tally.record_at).map(|at| moment(at, now)));
+    add("Behind upstream", tally.and_then(crate::report::saved::Tally::lag).map(|lag| format!("{lag:.1} s")));
+    add("Last tick", saved.and_then(|saved| saved.slot).map(|at| moment(at, now)));
+    add("Records today", tally.and_then(|tally| tally.spent.as_ref()).map(|spent| many(spent.today)));
+    add("Stream", Some(view.stream_of(&state.facts.name).to_string()));
+    Facts { words: state.words.clone(), is_well: state.is_well, list }
+}
+
+fn last(view: &View, name: &str) -> anyhow::Result<Vec<String>> {
+    let is_its = |line: &Line<'_>| line.source == name;
+    let mut lines = last_lines(&view.committed, &view.stream_of(name), LINES_SHOWN, BYTES_MAX, is_its)?;
+    lines.reverse();
+    Ok(lines)
+}
+
+/// The values of one field, in the order of their times.
+#[derive(Default)]
+struct Series {
+    values: Vec<(f64, f64)>,
+    last: String,
+}
+
+fn charts(view: &View, name: &str, seconds: i64) -> anyhow::Result<Charts> {
+    let now = view.committed.now;
+    let (order, mut series, since, is_whole) = series(view, name, now - TimeDelta::seconds(seconds))?;
+    let minutes = view.source(name).and_then(|state| state.facts.saved.as_ref()).map(|saved| &saved.tally.minutes);
+    let mut all = vec![chart::rate(minutes.map(Vec::as_slice).unwrap_or_default(), now)];
+    for field in order.iter().take(CHARTS_MAX) {
+        let Some(of) = series.remove(field) else { continue };
+        all.push(chart::line(field, &of.values, &of.last));
+    }
+    let note = match since {
+        Some(since) if !is_whole => format!("since {}: there is more than a page reads", moment(since, now)),
+        Some(_) => String::new(),
+        None => "no record in this time".to_owned(),
+    };
+    Ok(Charts { note, all })
+}
+
+type Found = (Vec<String>, HashMap<String, Series>, Option<DateTime<Utc>>, bool);
+
+/// Every numeric field since a time: their order, their values, when the first was observed, and whether all was read.
+fn series(view: &View, name: &str, since: DateTime<Utc>) -> anyhow::Result<Found> {
+    let (mut order, mut series): (Vec<String>, HashMap<String, Series>) = Default::default();
+    let (mut first, mut is_whole, mut read) = (None, false, 0);
+    backwards(&view.committed, &view.stream_of(name), CHART_BYTES_MAX, |lines| {
+        read += lines.iter().map(|line| line.len() as u64 + 1).sum::<u64>();
+        let mut of_segment: HashMap<String, Series> = HashMap::new();
+        let mut is_before = false;
+        for line in lines {
+            let Ok(line) = Line::parse(line) else { continue };
+            let Ok(at) = line.observed_at.parse::<DateTime<Utc>>() else { continue };
+            if at < since {
+                is_before = true;
+                continue;
+            }
+            if line.source != name {
+                continue;
+            }
+            first = Some(first.map_or(at, |first: DateTime<Utc>| first.min(at)));
+            for (path, json) in scalars(line.data) {
+                let Some(value) = number(json) else { continue };
+                let path = if path.is_empty() { "value".to_owned() } else { path };
+                if !series.contains_key(&path) && !of_segment.contains_key(&path) {
+                    order.push(path.clone());
+                }
+                let of = of_segment.entry(path).or_default();
+                #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are exact")]
+                of.values.push((at.timestamp_millis() as f64 / 1e3, value));
+                json.clone_into(&mut of.last);
+            }
+        }
+        for (path, mut older) in of_segment {
+            let newer = series.remove(&path).unwrap_or_default();
+            if !newer.values.is_empty() {
+                older.values.extend(newer.values);
+                older.last = newer.last;
+            }
+            series.insert(path, older);
+        }
+        is_whole = is_before;
+        !is_before
+    })?;
+    Ok((order, series, first, is_whole || read < CHART_BYTES_MAX))
+}
+
+fn year_of(site: &Site, view: &View, name: &str) -> anyhow::Result<Year> {
+    let mut chronicle = site.chronicle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    chronicle.advance(view)?;
+    let coverage = chronicle.coverage(name, view);
+    Ok(coverage.map_or_else(Year::default, |coverage| year(&coverage, view.committed.now)))
+}
+
+fn rejects(view: &View, name: &str) -> anyhow::Result<Vec<Reject>> {
+    let lines = last_lines(&view.committed, &format!("_rejected/{name}"), REJECTS_MAX, BYTES_MAX, |_| true)?;
+    let reject = |line: &String| {
+        let line = Line::parse(line.as_bytes()).ok()?;
+        let all = scalars(line.data);
+        let of = |wanted: &str| {
+            let json = all.iter().find(|(path, _)| path == wanted).map(|(_, json)| *json)?;
+            serde_json::from_str::<String>(json).ok()
+        };
+        Some(Reject {
+            at: line.observed_at.get(..19).unwrap_or_default().replace('T', " "),
+            field: of("field").unwrap_or_default(),
+            outcome: of("outcome").unwrap_or_default(),
+            reason: of("reason").unwrap_or_default(),
+            raw: cut(&of("raw").unwrap_or_default(), RAW_MAX),
+        })
+    };
+    Ok(lines.iter().filter_map(reject).collect())
+}
