@@ -50,6 +50,8 @@ mod load_postgres;
 mod load_redis;
 mod load_s3;
 mod load_sqlite;
+// The HTTP endpoint and the live page, in a real browser.
+mod web;
 // Exports, read with what researchers read them with.
 mod export;
 // Upstreams that would break it.
