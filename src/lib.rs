@@ -21,6 +21,7 @@ pub mod pipeline;
 pub mod record;
 pub mod report;
 pub mod retry_after;
+pub mod secrets;
 pub mod simulator;
 pub mod sink;
 pub mod sinks;

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the program's last word, whatever the log level")]
             {
-                eprintln!("tapline: {error:#}");
+                eprintln!("tapline: {}", tapline::secrets::hide(&format!("{error:#}")));
             }
             ExitCode::FAILURE
         }

@@ -9,6 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::item::{Item, Reject};
 use crate::record::Record;
+use crate::secrets;
 
 /// Makes the records of one source.
 #[derive(Debug, Clone)]
@@ -52,7 +53,7 @@ impl Normaliser {
         ordinal: usize,
         observed_at: DateTime<Utc>,
     ) -> Record {
-        self.own('j', "reject", raw(reject), moment, ordinal, observed_at)
+        self.own('j', "reject", secrets::hide_json(raw(reject)), moment, ordinal, observed_at)
     }
 
     /// A record of tapline's own: of the ledger, where `ordinal` is the entry's number.
@@ -63,7 +64,7 @@ impl Normaliser {
             id: format!("l_{number:x}_{}", self.mark),
             kind: Cow::Owned(kind),
             published_at: None,
-            data,
+            data: secrets::hide_json(data),
         }
     }
 

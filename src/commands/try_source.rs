@@ -10,6 +10,7 @@ use crate::cli::Global;
 use crate::context::{Context, SystemClock};
 use crate::item::Finding;
 use crate::report::trial::Report;
+use crate::secrets;
 use crate::units::Span;
 
 use super::simulate::parse_span;
@@ -56,7 +57,7 @@ impl Try {
             anyhow::Ok(Report::of(&config.name, source.as_mut(), listen, &context).await)
         })?;
         let text = if self.json { serde_json::to_string(&report)? + "\n" } else { to_text(&report) };
-        std::io::stdout().write_all(text.as_bytes())?;
+        std::io::stdout().write_all(secrets::hide(&text).as_bytes())?;
         Ok(if report.outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io::Read as _;
 
+use crate::secrets;
 use crate::source::Problem;
 
 use super::yaml::{Kind, Node};
@@ -21,7 +22,9 @@ impl Substituted {
     pub(super) fn hide(&self, message: &str) -> String {
         // A value of one or two characters is no secret, and would tear holes into words.
         let values = self.values.iter().filter(|value| value.len() > 2);
-        values.fold(message.to_owned(), |message, value| message.replace(value.as_str(), "${…}"))
+        let hidden = values.fold(message.to_owned(), |message, value| message.replace(value.as_str(), "${…}"));
+        // In other forms, too, as messages quote them.
+        secrets::hide(&hidden).into_owned()
     }
 }
 
@@ -89,9 +92,10 @@ fn replaced(
     Ok(new)
 }
 
+/// What a reference stands for. A default stands in the YAML for all to read; everything else is a secret.
 fn look_up(reference: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     if let Some(path) = reference.strip_prefix("file:") {
-        return read(path);
+        return read(path).inspect(|value| secrets::keep(value));
     }
     let (name, default) = reference.split_once(":-").map_or((reference, None), |(name, default)| (name, Some(default)));
     if name.is_empty() || !name.chars().all(|next| next.is_ascii_alphanumeric() || next == '_') {
@@ -100,6 +104,7 @@ fn look_up(reference: &str, environment: &dyn Fn(&str) -> Option<String>) -> Res
         ));
     }
     environment(name)
+        .inspect(|value| secrets::keep(value))
         .or_else(|| default.map(str::to_owned))
         .ok_or_else(|| format!("the environment has no {name}; set it, or give a default: ${{{name}:-…}}"))
 }

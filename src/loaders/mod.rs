@@ -18,6 +18,7 @@ mod tls;
 
 use crate::config::nearest;
 use crate::context::Context;
+use crate::secrets;
 use crate::store::{Store, StoreKind, Target};
 
 /// Every store.
@@ -75,7 +76,7 @@ pub fn open(to: &str, context: &Context) -> anyhow::Result<Opened> {
         }
     };
     let target = Target::parse(to, kind.options).map_err(anyhow::Error::msg)?;
-    let (shown, name) = (target.to_string(), target.default_name());
+    let (shown, name) = (secrets::hide(&target.to_string()).into_owned(), target.default_name());
     Ok(Opened { kind, shown, name, store: (kind.open)(target, context)? })
 }
 

@@ -5,6 +5,7 @@
 //! part of a source's saved state, and **an entry is written only once what it says is committed**: until then it waits
 //! in that same state. A crash can then repeat an entry, never change it, and its number tells that it was there.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
@@ -13,6 +14,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::normalise::Normaliser;
 use crate::record::Record;
+use crate::secrets;
 use crate::source::Outcome;
 
 /// The stream of the ledger.
@@ -112,7 +114,10 @@ pub enum Turn {
 
 impl Book {
     /// Counts ticks. `now` is the time of the entries that this may complete.
-    pub fn ticks(&mut self, ticks: Ticks, now: DateTime<Utc>) -> Turn {
+    pub fn ticks(&mut self, mut ticks: Ticks, now: DateTime<Utc>) -> Turn {
+        if let Cow::Owned(hidden) = secrets::hide(&ticks.reason) {
+            ticks.reason = hidden;
+        }
         if ticks.outcome.is_good() {
             let bad = self.close_run(now);
             self.count_good(&ticks, now);
@@ -185,6 +190,7 @@ impl Book {
 
     fn complete(&mut self, kind: &str, data: &impl Serialize, now: DateTime<Utc>) {
         let data = to_raw_value(data).expect("invariant: entries are made of strings and numbers");
+        let data = secrets::hide_json(data);
         self.waiting.push(Entry { number: self.next, at: now, kind: kind.to_owned(), data });
         self.next += 1;
     }

@@ -14,6 +14,9 @@ const MARGIN: f64 = 6.0;
 /// A chart has about so many points, whatever it is made of: the least and the greatest of each part are kept.
 const PARTS: usize = 150;
 
+/// A picture of rates has so many bars.
+const RATE_PARTS: f64 = 60.0;
+
 /// A bar of a picture.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Bar {
@@ -75,31 +78,45 @@ pub(super) fn line(title: &str, values: &[(f64, f64)], last: &str) -> Chart {
     }
 }
 
-/// Records in each minute of the last hour.
-pub(super) fn rate(minutes: &[(i64, u64)], now: DateTime<Utc>) -> Chart {
-    let bars = bars(minutes, now, 60.0, HEIGHT);
-    let this = now.timestamp().div_euclid(60);
-    let of = |minute: i64| minutes.iter().find(|(known, _)| *known == minute).map_or(0, |(_, count)| *count);
-    let counts: Vec<(i64, u64)> = (this - 59..=this).map(|minute| (minute, of(minute))).collect();
-    let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
-    let sum: u64 = counts.iter().map(|(_, count)| count).sum();
-    let points: Vec<String> = counts.iter().map(|(minute, count)| format!("{},{count}", minute * 60)).collect();
-    let bars = bars.into_iter().map(|bar| Bar { x: bar.x * WIDTH / 60.0, ..bar }).collect();
-    #[expect(clippy::cast_precision_loss, reason = "seconds of this century are exact")]
-    let [from, to] = axis(((this - 59) * 60) as f64, (this * 60) as f64);
+/// How many records came in each sixtieth of the time from `from` to `to`; all in seconds since 1970.
+pub(super) fn rate(times: &[f64], from: f64, to: f64) -> Chart {
+    let step = (to - from) / RATE_PARTS;
+    let mut counts = [0_u64; 60];
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the parts, or cut to them")]
+    for at in times.iter().filter(|at| (from..to).contains(*at)) {
+        counts[(((at - from) / step) as usize).min(counts.len() - 1)] += 1;
+    }
+    let most = counts.iter().copied().max().unwrap_or(0);
+    let sum: u64 = counts.iter().sum();
+    let width = WIDTH / RATE_PARTS;
+    #[expect(clippy::cast_precision_loss, reason = "a picture")]
+    let bars = counts.iter().enumerate().filter(|(_, count)| **count > 0).map(|(part, count)| {
+        let tall = *count as f64 / most as f64 * HEIGHT;
+        Bar { x: rounded(part as f64 * width), y: rounded(HEIGHT - tall), height: rounded(tall.max(0.5)) }
+    });
+    #[expect(clippy::cast_precision_loss, reason = "a picture")]
+    let points: Vec<String> =
+        counts.iter().enumerate().map(|(part, count)| format!("{:.0},{count}", from + part as f64 * step)).collect();
+    let [begins, ends] = axis(from, to);
+    let each = crate::report::lengths::words(whole_micros(step));
     Chart {
-        title: "records a minute".to_owned(),
-        bars,
-        bar_width: 0.9 * WIDTH / 60.0,
+        title: format!("records each {each}"),
+        bars: bars.collect(),
+        bar_width: rounded(0.9 * width),
         points: points.join(" "),
-        from,
-        to,
+        from: begins,
+        to: ends,
         low: "0".to_owned(),
         high: most.to_string(),
-        last: format!("{sum} in the last hour"),
-        words: format!("records a minute: {sum} in the last hour, at most {most} in one minute"),
+        last: sum.to_string(),
+        words: format!("records: {sum} in all, at most {most} in {each}"),
         ..Chart::default()
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "lengths that a page shows")]
+fn whole_micros(seconds: f64) -> i64 {
+    seconds.round() as i64 * 1_000_000
 }
 
 /// Bars for the last minutes, one unit wide, the newest at the right.

@@ -7,6 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use crate::pipeline::writer::Status;
+use crate::secrets;
 
 use super::site::Site;
 
@@ -49,5 +50,6 @@ async fn stopped(site: &Site) -> Option<String> {
 
 fn answer(why: Option<String>) -> Response {
     let (status, text) = why.map_or((StatusCode::OK, "ok".to_owned()), |why| (StatusCode::SERVICE_UNAVAILABLE, why));
-    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text + "\n").into_response()
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], secrets::hide(&text).into_owned() + "\n")
+        .into_response()
 }

@@ -52,6 +52,8 @@ mod load_s3;
 mod load_sqlite;
 // The HTTP endpoint and the live page, in a real browser.
 mod web;
+// What must never be seen.
+mod canary;
 // Exports, read with what researchers read them with.
 mod export;
 // Upstreams that would break it.

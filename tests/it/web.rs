@@ -61,7 +61,7 @@ fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], 
     (status, head.to_owned(), body.to_owned())
 }
 
-fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+pub fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let (status, _, body) = ask(address, "GET", path, headers, "");
     (status, body)
 }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use chrono::{DateTime, Datelike as _, Days, Months, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::secrets;
 use crate::source::Budget;
 
 /// How many minutes are counted one by one.
@@ -85,6 +86,7 @@ impl Tally {
         if self.state != state || self.since.is_none() {
             self.since = Some(now);
         }
+        let why = why.map(|why| secrets::hide(&why).into_owned());
         (self.state, self.why, self.until) = (state, why, until);
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::pipeline::writer::Ended;
+use crate::secrets;
 use crate::store::StoreError;
 
 use super::saved::State;
@@ -73,7 +74,7 @@ impl Loader {
             _ => {}
         }
         self.health.retries += 1;
-        self.health.error = Some(why.to_owned());
+        self.health.error = Some(secrets::hide(why).into_owned());
         self.health.error_at = Some(self.journal.context().now());
         self.turn_to(state, Some(wait)).await?;
         tokio::select! {

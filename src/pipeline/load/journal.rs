@@ -10,6 +10,7 @@ use crate::pipeline::commit::Append;
 use crate::pipeline::state::Change;
 use crate::pipeline::writer::{Ended, Writer};
 use crate::record::Record;
+use crate::secrets;
 use crate::sink::Position;
 
 use super::saved::{Health, Loaded, dead_stream, loaded_key, loader_key};
@@ -85,7 +86,8 @@ impl Journal {
             .unwrap_or_else(|_| to_raw_value(&text).expect("invariant: a text has a JSON form"));
         let position = dead.position;
         let of = (key != stream).then_some(key);
-        let letter = Letter { stream, of, position, id: dead.id.clone(), reason: cut(&dead.reason), record };
+        let reason = secrets::hide(cut(&dead.reason));
+        let letter = Letter { stream, of, position, id: dead.id.clone(), reason: &reason, record };
         let place = blake3::hash(format!("{}/{key}", self.loader).as_bytes()).to_hex();
         Record {
             observed_at: self.context.now(),

@@ -20,6 +20,8 @@ use axum::routing::get;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
+use crate::secrets;
+
 use super::site::{Down, Site};
 use super::{assets, guard, health, live};
 
@@ -113,7 +115,10 @@ fn unreadable(error: &anyhow::Error) -> Response {
 
 fn show(page: &impl Template) -> Response {
     match page.render() {
-        Ok(text) => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response(),
+        Ok(text) => {
+            let text = secrets::hide(&text).into_owned();
+            ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response()
+        }
         Err(error) => {
             tracing::error!("a defect of tapline: a page cannot be written: {error}");
             (StatusCode::INTERNAL_SERVER_ERROR, "this page cannot be written\n").into_response()

@@ -27,6 +27,9 @@ const ROWS_MAX: usize = 200;
 /// So many fields of the last record are shown.
 const FIELDS_SHOWN: usize = 3;
 
+/// The minutes that a driver counts one by one.
+const SPARK_MINUTES: f64 = 15.0;
+
 const DAY_MICROS: i64 = 86_400_000_000;
 
 #[derive(Template)]
@@ -163,8 +166,11 @@ fn row(site: &Site, view: &View, state: &SourceState) -> Row {
         words: state.words.clone(),
         value: value.unwrap_or_else(dash),
         rate: tally.and_then(|tally| tally.rate(now)).map_or_else(dash, per_minute),
-        bars: bars(minutes, now, 60.0, 26.0),
-        bars_words: format!("{} records in the last hour", many(minutes.iter().map(|(_, count)| count).sum())),
+        bars: bars(minutes, now, SPARK_MINUTES, 26.0),
+        bars_words: format!(
+            "{} records in the last quarter of an hour",
+            many(minutes.iter().map(|(_, count)| count).sum())
+        ),
         lag: lag.map_or_else(dash, |lag| format!("{lag:.1} s")),
         next: next(state, now).unwrap_or_else(dash),
         missed: missed_of_day(site, view, name).unwrap_or_else(dash),

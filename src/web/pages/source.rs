@@ -170,66 +170,85 @@ struct Series {
 
 fn charts(view: &View, name: &str, seconds: i64) -> anyhow::Result<Charts> {
     let now = view.committed.now;
-    let (order, mut series, since, is_whole) = series(view, name, now - TimeDelta::seconds(seconds))?;
-    let minutes = view.source(name).and_then(|state| state.facts.saved.as_ref()).map(|saved| &saved.tally.minutes);
-    let mut all = vec![chart::rate(minutes.map(Vec::as_slice).unwrap_or_default(), now)];
-    for field in order.iter().take(CHARTS_MAX) {
-        let Some(of) = series.remove(field) else { continue };
+    let since = now - TimeDelta::seconds(seconds);
+    let mut seen = Seen::default();
+    let read = seen.read(view, name, since)?;
+    let ends = [since, now].map(seconds_of);
+    let mut all = vec![chart::rate(&seen.times, ends[0], ends[1])];
+    for field in seen.order.iter().take(CHARTS_MAX) {
+        let Some(of) = seen.fields.remove(field) else { continue };
         all.push(chart::line(field, &of.values, &of.last));
     }
-    let note = match since {
-        Some(since) if !is_whole => format!("since {}: there is more than a page reads", moment(since, now)),
-        Some(_) => String::new(),
+    let first = seen.times.iter().copied().reduce(f64::min);
+    let note = match first {
         None => "no record in this time".to_owned(),
+        Some(_) if read < CHART_BYTES_MAX => String::new(),
+        Some(_) => "the earlier part is left out: there is more than a page reads".to_owned(),
     };
     Ok(Charts { note, all })
 }
 
-type Found = (Vec<String>, HashMap<String, Series>, Option<DateTime<Utc>>, bool);
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are exact")]
+fn seconds_of(at: DateTime<Utc>) -> f64 {
+    at.timestamp_millis() as f64 / 1e3
+}
 
-/// Every numeric field since a time: their order, their values, when the first was observed, and whether all was read.
-fn series(view: &View, name: &str, since: DateTime<Utc>) -> anyhow::Result<Found> {
-    let (mut order, mut series): (Vec<String>, HashMap<String, Series>) = Default::default();
-    let (mut first, mut is_whole, mut read) = (None, false, 0);
-    backwards(&view.committed, &view.stream_of(name), CHART_BYTES_MAX, |lines| {
-        read += lines.iter().map(|line| line.len() as u64 + 1).sum::<u64>();
-        let mut of_segment: HashMap<String, Series> = HashMap::new();
-        let mut is_before = false;
+/// What was read of a source's records since some time.
+#[derive(Default)]
+struct Seen {
+    /// When each was observed.
+    times: Vec<f64>,
+    /// Its numeric fields in the order in which they were met, and their values.
+    order: Vec<String>,
+    fields: HashMap<String, Series>,
+}
+
+impl Seen {
+    /// Reads them, the newest segment first, and returns how many bytes that took.
+    fn read(&mut self, view: &View, name: &str, since: DateTime<Utc>) -> anyhow::Result<u64> {
+        let mut read = 0;
+        backwards(&view.committed, &view.stream_of(name), CHART_BYTES_MAX, |lines| {
+            read += lines.iter().map(|line| line.len() as u64 + 1).sum::<u64>();
+            let is_over = lines.first().and_then(|line| time_of(line)).is_some_and(|first| first < since);
+            self.take(lines, name, since);
+            !is_over
+        })?;
+        Ok(read)
+    }
+
+    /// The lines of a segment that is older than those before.
+    fn take(&mut self, lines: &[Vec<u8>], name: &str, since: DateTime<Utc>) {
+        let mut older: HashMap<String, Series> = HashMap::new();
         for line in lines {
             let Ok(line) = Line::parse(line) else { continue };
-            let Ok(at) = line.observed_at.parse::<DateTime<Utc>>() else { continue };
-            if at < since {
-                is_before = true;
+            let Some(at) = line.observed_at.parse().ok().filter(|at| *at >= since && line.source == name) else {
                 continue;
-            }
-            if line.source != name {
-                continue;
-            }
-            first = Some(first.map_or(at, |first: DateTime<Utc>| first.min(at)));
+            };
+            self.times.push(seconds_of(at));
             for (path, json) in scalars(line.data) {
                 let Some(value) = number(json) else { continue };
                 let path = if path.is_empty() { "value".to_owned() } else { path };
-                if !series.contains_key(&path) && !of_segment.contains_key(&path) {
-                    order.push(path.clone());
+                if !self.fields.contains_key(&path) && !older.contains_key(&path) {
+                    self.order.push(path.clone());
                 }
-                let of = of_segment.entry(path).or_default();
-                #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are exact")]
-                of.values.push((at.timestamp_millis() as f64 / 1e3, value));
+                let of = older.entry(path).or_default();
+                of.values.push((seconds_of(at), value));
                 json.clone_into(&mut of.last);
             }
         }
-        for (path, mut older) in of_segment {
-            let newer = series.remove(&path).unwrap_or_default();
+        for (path, mut series) in older {
+            let newer = self.fields.remove(&path).unwrap_or_default();
             if !newer.values.is_empty() {
-                older.values.extend(newer.values);
-                older.last = newer.last;
+                series.values.extend(newer.values);
+                series.last = newer.last;
             }
-            series.insert(path, older);
+            self.fields.insert(path, series);
         }
-        is_whole = is_before;
-        !is_before
-    })?;
-    Ok((order, series, first, is_whole || read < CHART_BYTES_MAX))
+    }
+}
+
+fn time_of(line: &[u8]) -> Option<DateTime<Utc>> {
+    Line::parse(line).ok()?.observed_at.parse().ok()
 }
 
 fn year_of(site: &Site, view: &View, name: &str) -> anyhow::Result<Year> {

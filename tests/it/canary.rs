@@ -1,0 +1,254 @@
+//! A secret in every place of the YAML that takes a text, one after the other: it comes out nowhere.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tapline::simulator::Running as _;
+use tapline::simulator::quote::Quote;
+use tapline::simulator::x::{self, X};
+
+use crate::support::tap::{PATIENCE, Process, Tap, pause, wait_until};
+
+/// One that any place takes, and one with signs that change where they are put into an address, JSON or a page.
+const CANARIES: [&str; 2] = ["canary5e9c2f7a1b", "canary+5e9c/2f7a \"1b\""];
+
+/// Every form in which it could stand somewhere.
+fn forms() -> impl Iterator<Item = String> {
+    CANARIES.iter().flat_map(|canary| {
+        let encoded: String = url::form_urlencoded::byte_serialize(canary.as_bytes()).collect();
+        let json = Value::from(*canary).to_string();
+        let html = canary.replace('"', "&#34;");
+        [(*canary).to_owned(), encoded.replace('+', "%20"), encoded, json[1..json.len() - 1].to_owned(), html]
+    })
+}
+
+fn assert_silent(what: &str, text: &str) {
+    for form in forms() {
+        if let Some(at) = text.find(&form) {
+            let around: String = text[at.saturating_sub(300)..].chars().take(600).collect();
+            panic!("{what} has the secret: …{around}…");
+        }
+    }
+}
+
+/// A scrape source with every key that takes a text.
+fn scrape(base: &str) -> Value {
+    json!({
+        "kind": "scrape", "url": format!("{base}?key=1"), "every": "500ms", "offset": "0s", "timezone": "Asia/Kolkata",
+        "headers": { "X-Key": "a" }, "user_agent": "me", "timeout": { "connect": "5s", "total": "10s" }, "max_body": "1MiB",
+        "encoding": "utf-8", "type": "quote", "records": "body", "published_at": "at",
+        "auth": { "oauth1": { "consumer_key": "a", "consumer_secret": "b", "token": "c", "token_secret": "d" } },
+        "active": { "days": "mon-sun", "from": "00:00", "to": "00:00", "timezone": "UTC", "holidays": ["2020-01-26"] },
+        "fields": {
+            "price": { "css": "span.red14px", "type": "number", "locale": "en-IN" },
+            "own": { "css": "span.red14px", "type": "number", "format": { "decimal": ".", "group": ",", "grouping": "indian" } },
+            "word": { "css": "span.red14px", "regex": "([0-9,.]+)", "attr": "class", "on_missing": "null" },
+            "is": { "css": "span.gone", "type": "bool", "true": "yes", "false": ["no"], "on_missing": "null" },
+            "at": { "css": "span.gone", "type": "datetime", "format": ["%d %b %Y %H:%M"], "timezone": "UTC", "on_missing": "null" },
+        },
+        "output": {
+            "stream": "STREAM", "link": "STREAM.out", "format": "{observed_at:%H:%M:%S}, {price}",
+            "rotate": { "size": "1MiB", "every": "1h" }, "compress": "zstd", "retain": { "age": "90d", "size": "1GiB" },
+        },
+    })
+}
+
+fn x_stream(base: &str) -> Value {
+    json!({
+        "kind": "x_stream", "base_url": base, "auth": { "bearer": "token" }, "api": "v2",
+        "rules": [{ "value": "cat", "tag": "cats" }], "tweet_fields": ["created_at"], "expansions": ["author_id"],
+        "user_fields": ["name"], "media_fields": ["url"], "place_fields": ["name"], "poll_fields": ["options"],
+        "recover": ["backfill"], "idle": "25s", "compression": "gzip", "connects": { "max": 15, "per": "15m" },
+        "timezone": "UTC", "output": { "stream": "STREAM", "link": "STREAM.out" },
+    })
+}
+
+/// The file of the service, without loaders: those come to stores that are not there.
+fn service(dir: &Path) -> Value {
+    json!({
+        "data": dir.join("data"), "rotate": { "size": "64MiB", "every": "1h" }, "compress": "zstd",
+        "retain": { "age": "90d", "size": "50GiB" }, "durability": "process", "commit": { "every": "200ms", "size": "1MiB" },
+        "limits": { "disk_free": "1MiB" },
+        "loaders": [
+            { "to": "redis://user:password@127.0.0.1:1/0", "name": "redis", "streams": ["x*"], "batch": { "size": "1MiB", "every": "1s" } },
+            { "to": "mongodb://user:password@127.0.0.1:1/db?serverSelectionTimeoutMS=500", "name": "mongo", "streams": "x*" },
+            { "to": "es+http://user:password@127.0.0.1:1/?index=a", "name": "es", "streams": "x*" },
+            { "to": "postgres://user:password@127.0.0.1:1/db", "name": "pg", "streams": "x*" },
+            { "to": "http://127.0.0.1:1/path?key=b", "name": "hook", "streams": "x*" },
+        ],
+    })
+}
+
+/// The place of every text in a tree.
+fn places(value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::String(_) => found.push(path.to_owned()),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                places(item, &format!("{path}/{index}"), found);
+            }
+        }
+        Value::Object(entries) => {
+            for (key, value) in entries {
+                places(value, &format!("{path}/{}", key.replace('~', "~0").replace('/', "~1")), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The tree with a reference in a place: instead of what is there, and behind it.
+fn with_secret(tree: &Value, place: &str) -> [Value; 4] {
+    [(false, 0), (true, 0), (false, 1), (true, 1)].map(|(behind, canary)| {
+        let mut tree = tree.clone();
+        let at = tree.pointer_mut(place).unwrap();
+        let before = if behind { at.as_str().unwrap().to_owned() } else { String::new() };
+        *at = format!("{before}${{CANARY_{canary}}}").into();
+        tree
+    })
+}
+
+fn command(tap: &Tap, arguments: &[&str]) -> Command {
+    let mut command = tap.command(arguments);
+    for (index, canary) in CANARIES.iter().enumerate() {
+        command.env(format!("CANARY_{index}"), canary);
+    }
+    command
+}
+
+fn said(tap: &Tap, arguments: &[&str]) -> (bool, String) {
+    let output = command(tap, arguments).output().unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (output.status.success(), said.concat())
+}
+
+/// Every file below a folder, with its name.
+fn everything(dir: &Path) -> String {
+    let (mut text, mut dirs) = (String::new(), vec![dir.to_owned()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            writeln!(text, "{}", path.display()).unwrap();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.is_file() {
+                text.push_str(&String::from_utf8_lossy(&std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    text
+}
+
+/// Runs for some seconds, and looks at everything that comes out.
+fn run_and_look(tap: &Tap, sources: &[String], look_at_files: bool) {
+    let before = tap.log().len();
+    let log = std::fs::File::options().create(true).append(true).open(tap.path("log")).unwrap();
+    let mut command = command(tap, &["run"]);
+    command.env("TAPLINE_HTTP", "127.0.0.1:0").stdout(Stdio::null()).stderr(log);
+    let mut process = Process(command.spawn().unwrap());
+    let mut address = None;
+    wait_until("the page is there", PATIENCE, || {
+        let log = tap.log().split_off(before);
+        address =
+            log.split("the page is at http://").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        address.is_some()
+    });
+    let address = address.unwrap();
+    pause(Duration::from_secs(6));
+    let mut pages =
+        vec!["/".to_owned(), "/loaders".into(), "/ledger".into(), "/metrics".into(), "/health".into(), "/ready".into()];
+    pages.extend(sources.iter().map(|name| format!("/source/{name}")));
+    for page in pages {
+        let (status, text) = crate::web::get(address, &page, &[]);
+        assert!([200, 503].contains(&status) || page == "/metrics", "{page}: {status}");
+        assert_silent(&page, &text);
+    }
+    for arguments in [&["status"][..], &["status", "--json"], &["coverage", "--json"], &["loaders", "--json"]] {
+        assert_silent(&arguments.join(" "), &said(tap, arguments).1);
+    }
+    let line = std::fs::read(format!("/proc/{}/cmdline", process.0.id())).unwrap();
+    assert_silent("the list of processes", &String::from_utf8_lossy(&line));
+    process.terminate();
+    assert_silent("the log", &tap.log());
+    if look_at_files {
+        assert_silent("the data folder", &everything(&tap.data()));
+    }
+}
+
+/// Tries every place of a source; those that are taken run together.
+fn every_place(tree: &Value) {
+    let (tap, named) = (Tap::new(), Tap::new());
+    let mut found = Vec::new();
+    places(tree, "", &mut found);
+    let (mut ran, mut refused) = (Vec::new(), 0);
+    let mut in_names = Vec::new();
+    for (index, place) in found.iter().enumerate() {
+        for (variant, tree) in with_secret(tree, place).iter().enumerate() {
+            let name = format!("s{index}-{variant}");
+            let text = tree.to_string().replace("STREAM", &name);
+            // What it is told to write it writes: names of files, a type, a rendering. All else is silent there too.
+            let is_name = ["/output/stream", "/output/link", "/output/format", "/type"].contains(&place.as_str());
+            let tap = if is_name { &named } else { &tap };
+            tap.source(&name, &text);
+            let file = tap.path("sources").join(format!("{name}.yaml"));
+            let (is_taken, words) = said(tap, &["check", file.to_str().unwrap()]);
+            assert_silent(&format!("check of {place}"), &words);
+            if !is_taken {
+                refused += 1;
+                tap.remove(&name);
+            } else if is_name {
+                in_names.push(name);
+            } else {
+                let (_, words) = said(tap, &["try", file.to_str().unwrap(), "--listen", "1s"]);
+                assert_silent(&format!("try of {place}"), &words);
+                ran.push(name);
+            }
+        }
+    }
+    println!("{}: {} places, {} files ran, {refused} were refused", tree["kind"], found.len(), ran.len());
+    assert!(ran.len() > 8, "{ran:?}");
+    run_and_look(&tap, &ran, true);
+    if !in_names.is_empty() {
+        run_and_look(&named, &in_names, false);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_any_place_of_a_source_comes_out_nowhere() {
+    let exchange = Quote::new().start(0).await.unwrap();
+    let x = X::start(0, x::Settings::default()).await.unwrap();
+    let [page, base] = [exchange.url("/"), format!("http://{}", x.address())];
+    tokio::task::spawn_blocking(move || {
+        every_place(&scrape(&page));
+        every_place(&x_stream(&base));
+    })
+    .await
+    .unwrap();
+}
+
+#[test]
+fn a_secret_in_any_place_of_the_service_comes_out_nowhere() {
+    let tap = Tap::new();
+    let tree = service(tap.path("").as_path());
+    let mut found = Vec::new();
+    places(&tree, "", &mut found);
+    let (mut ran, mut refused) = (0, 0);
+    for place in found {
+        for tree in with_secret(&tree, &place) {
+            std::fs::write(tap.path("tapline.yaml"), tree.to_string()).unwrap();
+            let (is_taken, words) = said(&tap, &["check"]);
+            assert_silent(&format!("check of {place}"), &words);
+            refused += usize::from(!is_taken);
+            // Where the data is stands in the log, and is a name.
+            if is_taken && place.starts_with("/loaders") && place.ends_with("/to") {
+                run_and_look(&tap, &[], true);
+                ran += 1;
+            }
+        }
+    }
+    println!("the service: {ran} ran, {refused} were refused");
+    assert!(ran >= 2, "{ran}");
+}
