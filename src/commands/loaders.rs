@@ -44,7 +44,7 @@ impl Loaders {
         }
         let Some(settings) = sources::load_service(global) else { return Ok(ExitCode::FAILURE) };
         let committed = Committed::look(&settings.data)?;
-        let mut found = loaders::of_service(&committed)?;
+        let mut found = loaders::of_service(&committed, u64::MAX)?;
         found.extend(loaders::of_loads(&committed, &settings.data.join(OWN_DIR).join("load"))?);
         for loader in &found {
             if self.json {

@@ -170,6 +170,8 @@ impl Driver {
         self.saved.book.note("started", &json!({ "kind": self.config.kind, "version": self.config.fingerprint }), now);
         let end = if self.config.schedule.is_some() {
             self.saved.tally.enter(State::Scheduled, None, None, now);
+            // Its first tick may be a day away: until then it is to be seen that it runs.
+            self.append(Append::default()).await?;
             self.poll(&mut *source).await?
         } else {
             self.saved.tally.enter(State::Connecting, None, None, now);
@@ -275,7 +277,9 @@ impl Driver {
         let began = Instant::now();
         let number = self.writer.append(append).await?;
         self.saved.book.saved(number);
-        self.note_slow(began.elapsed());
+        let waited = began.elapsed();
+        self.writer.metrics().wait.observe(waited.as_secs_f64());
+        self.note_slow(waited);
         Ok(number)
     }
 

@@ -12,6 +12,7 @@ pub mod folder;
 pub mod follow;
 pub mod ledger;
 pub mod load;
+pub mod metrics;
 pub mod schedule;
 pub mod service;
 pub mod state;

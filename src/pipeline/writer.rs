@@ -21,6 +21,7 @@ use crate::sinks::segments::read::Reader;
 use crate::sinks::segments::{Saved, Spec};
 
 use super::commit::{Append, Commits, Found};
+use super::metrics::Metrics;
 use super::state::State;
 use thread::{Ends, Thread};
 
@@ -79,6 +80,7 @@ pub struct Writer {
     committed: watch::Receiver<u64>,
     status: watch::Receiver<Status>,
     positions: Positions,
+    metrics: Metrics,
     fs: Arc<dyn Fs>,
     root: Arc<Path>,
 }
@@ -112,6 +114,7 @@ impl Writer {
         let (committed, committed_watch) = watch::channel(0);
         let (status, status_watch) = watch::channel(Status::Writing);
         let positions = Positions::default();
+        let metrics = Metrics::default();
         let ends = Ends {
             fs: Arc::clone(&fs),
             root: root.to_owned(),
@@ -121,6 +124,7 @@ impl Writer {
             committed,
             status,
             positions: Arc::clone(&positions),
+            metrics: metrics.clone(),
         };
         let mut thread = Thread::new(commits, ends);
         let handle = std::thread::Builder::new().name("writer".into()).spawn(move || {
@@ -134,6 +138,7 @@ impl Writer {
             committed: committed_watch,
             status: status_watch,
             positions,
+            metrics,
             fs,
             root: root.into(),
         };
@@ -224,6 +229,17 @@ impl Writer {
     /// How the writer is.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
+    }
+
+    /// What is measured, here and by everybody who has this handle.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// How many bytes are on their way to the writer, and how many may be.
+    pub fn queue(&self) -> (u64, u64) {
+        let most = u64::from(QUEUE_BYTES_MAX);
+        (most - (self.room.available_permits() as u64).min(most), most)
     }
 
     /// How far each stream is committed.

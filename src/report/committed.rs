@@ -110,6 +110,17 @@ impl Committed {
     /// # Errors
     /// When a file cannot be read.
     pub fn lines_from(&self, stream: &str, from: Position, take: &mut dyn FnMut(&[u8])) -> anyhow::Result<()> {
+        self.lines_while(stream, from, &mut |line| {
+            take(line);
+            true
+        })
+    }
+
+    /// As [`lines_from`](Self::lines_from), for as long as `take` says that it wants more.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn lines_while(&self, stream: &str, from: Position, take: &mut dyn FnMut(&[u8]) -> bool) -> anyhow::Result<()> {
         let Some(saved) = self.saved(stream)? else { return Ok(()) };
         self.read(stream, from, sink::Committed::from(&saved), take)
             .with_context(|| format!("cannot read the stream {stream}"))
@@ -143,13 +154,21 @@ impl Committed {
         Ok(begun_before.map_or(saved.first, |number| number.max(saved.first)))
     }
 
-    fn read(&self, stream: &str, from: Position, to: sink::Committed, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    fn read(
+        &self,
+        stream: &str,
+        from: Position,
+        to: sink::Committed,
+        take: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> io::Result<()> {
         let mut reader = self.reader(stream, from);
         let mut lines = Vec::new();
         while reader.read(to, CHUNK_BYTES, &mut lines)?.is_some() {
             let mut begin = 0;
             for feed in memchr::memchr_iter(b'\n', &lines) {
-                take(&lines[begin..feed]);
+                if !take(&lines[begin..feed]) {
+                    return Ok(());
+                }
                 begin = feed + 1;
             }
             lines.clear();

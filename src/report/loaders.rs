@@ -29,22 +29,35 @@ pub struct Found {
     pub is_well: bool,
 }
 
+/// What waits to be loaded.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lag {
+    /// How many records.
+    pub records: u64,
+    /// How many bytes of lines.
+    pub bytes: u64,
+    /// When the first of them was observed.
+    pub since: Option<DateTime<Utc>>,
+    /// There is more than was counted.
+    pub is_more: bool,
+}
+
 /// How far a loader is with a stream.
 pub struct Stream {
     /// Its name.
     pub name: String,
     /// How far it is loaded.
     pub loaded: Loaded,
-    /// Records behind, bytes, and when the first of them was observed; `None` where it cannot be told.
-    pub lag: Option<(u64, u64, Option<DateTime<Utc>>)>,
+    /// What waits to be loaded; `None` where it cannot be told.
+    pub lag: Option<Lag>,
 }
 
-/// The service's own loaders.
+/// The service's own loaders. What waits for them is counted up to so many bytes of each stream.
 ///
 /// # Errors
 /// When the data cannot be read.
-pub fn of_service(committed: &Committed) -> anyhow::Result<Vec<Found>> {
-    all(committed, committed, true)
+pub fn of_service(committed: &Committed, at_most: u64) -> anyhow::Result<Vec<Found>> {
+    all(committed, committed, true, at_most)
 }
 
 /// What `tapline load` has left in its folders.
@@ -61,13 +74,13 @@ pub fn of_loads(committed: &Committed, dir: &Path) -> anyhow::Result<Vec<Found>>
     folders.sort();
     let mut found = Vec::new();
     for folder in folders {
-        found.extend(all(&Committed::look(&folder)?, committed, false)?);
+        found.extend(all(&Committed::look(&folder)?, committed, false, u64::MAX)?);
     }
     Ok(found)
 }
 
 /// Every loader whose state is in `state`, beside the data in `data`.
-fn all(state: &Committed, data: &Committed, of_service: bool) -> anyhow::Result<Vec<Found>> {
+fn all(state: &Committed, data: &Committed, of_service: bool, at_most: u64) -> anyhow::Result<Vec<Found>> {
     let mut found = Vec::new();
     for name in state.names(&loader_key("")) {
         let Some(health) =
@@ -78,7 +91,7 @@ fn all(state: &Committed, data: &Committed, of_service: bool) -> anyhow::Result<
         let select = Select(health.streams.clone());
         let mut streams = Vec::new();
         for stream in data.names("stream/").filter(|stream| select.takes(stream)) {
-            streams.push(stream_of(name, stream, state, data)?);
+            streams.push(stream_of(name, stream, state, data, at_most)?);
         }
         // Files that were loaded are not streams of the data folder.
         for stream in state.names(&loaded_key(name, "")).filter(|stream| stream.contains('#')) {
@@ -96,19 +109,24 @@ fn read_loaded(state: &Committed, loader: &str, stream: &str) -> Option<Loaded> 
     serde_json::from_str(state.state().get(&loaded_key(loader, stream))?.get()).ok()
 }
 
-fn stream_of(name: &str, stream: &str, state: &Committed, data: &Committed) -> anyhow::Result<Stream> {
+fn stream_of(name: &str, stream: &str, state: &Committed, data: &Committed, at_most: u64) -> anyhow::Result<Stream> {
     let first = data.saved(stream)?.map_or(1, |saved| saved.first);
     let nothing = Loaded::from(Position::start_of(first));
     let loaded = read_loaded(state, name, stream).unwrap_or(nothing);
-    let (mut records, mut bytes, mut since) = (0, 0, None);
-    data.lines_from(stream, loaded.at, &mut |line| {
-        if records == 0 {
-            since = Line::parse(line).ok().and_then(|line| line.observed_at.parse().ok());
+    let mut lag = Lag::default();
+    data.lines_while(stream, loaded.at, &mut |line| {
+        if lag.bytes >= at_most {
+            lag.is_more = true;
+            return false;
         }
-        records += 1;
-        bytes += line.len() as u64 + 1;
+        if lag.records == 0 {
+            lag.since = Line::parse(line).ok().and_then(|line| line.observed_at.parse().ok());
+        }
+        lag.records += 1;
+        lag.bytes += line.len() as u64 + 1;
+        true
     })?;
-    Ok(Stream { name: stream.to_owned(), loaded, lag: Some((records, bytes, since)) })
+    Ok(Stream { name: stream.to_owned(), loaded, lag: Some(lag) })
 }
 
 impl Found {
@@ -119,12 +137,17 @@ impl Found {
 
     /// Records that wait to be loaded.
     pub fn lag_records(&self) -> u64 {
-        self.sum(|stream| stream.lag.map_or(0, |(records, _, _)| records))
+        self.sum(|stream| stream.lag.map_or(0, |lag| lag.records))
+    }
+
+    /// Whether more waits than was counted.
+    pub fn is_more(&self) -> bool {
+        self.streams.iter().any(|stream| stream.lag.is_some_and(|lag| lag.is_more))
     }
 
     /// Since when something has been waiting to be loaded.
     pub fn behind_since(&self) -> Option<DateTime<Utc>> {
-        self.streams.iter().filter_map(|stream| stream.lag?.2).min()
+        self.streams.iter().filter_map(|stream| stream.lag?.since).min()
     }
 
     /// Its state in words.
@@ -156,7 +179,7 @@ impl Found {
             many(self.health.retries)
         ));
         for stream in &self.streams {
-            let Some((records, bytes, since)) = stream.lag.filter(|(records, _, _)| *records > 0) else { continue };
+            let Some(Lag { records, bytes, since, .. }) = stream.lag.filter(|lag| lag.records > 0) else { continue };
             let since =
                 since.map_or_else(String::new, |since| format!(", the oldest seen {} ago", words(micros(now - since))));
             lines.push(format!(
@@ -179,9 +202,9 @@ impl Found {
             json!({
                 "stream": stream.name, "segment": at.segment, "offset": at.offset,
                 "records": records, "exists": exists, "dead": dead,
-                "lag_records": stream.lag.map(|(records, _, _)| records),
-                "lag_bytes": stream.lag.map(|(_, bytes, _)| bytes),
-                "behind_since": stream.lag.and_then(|(_, _, since)| since).as_ref().map(time_text),
+                "lag_records": stream.lag.map(|lag| lag.records),
+                "lag_bytes": stream.lag.map(|lag| lag.bytes),
+                "behind_since": stream.lag.and_then(|lag| lag.since).as_ref().map(time_text),
             })
         });
         let text = |at: Option<DateTime<Utc>>| at.as_ref().map(time_text);

@@ -1,7 +1,7 @@
 //! What a driver has saved of its source, read for those who look, with patience: every part may be absent, or of
 //! another version's form.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -38,6 +38,14 @@ pub struct Tally {
     pub records: Option<u64>,
     /// All rejects.
     pub rejects: Option<u64>,
+    /// Records that upstream sent again.
+    pub duplicates: Option<u64>,
+    /// Ticks by their outcome.
+    pub outcomes: BTreeMap<String, u64>,
+    /// Ticks that nobody was there for.
+    pub missed: Option<u64>,
+    /// Connections that showed life.
+    pub connects: Option<u64>,
     /// When the last record was observed.
     pub record_at: Option<DateTime<Utc>>,
     /// When upstream says that that one happened.
@@ -81,6 +89,10 @@ impl SavedSource {
                 until: part(&tally, "until"),
                 records: part(&tally, "records"),
                 rejects: part(&tally, "rejects"),
+                duplicates: part(&tally, "duplicates"),
+                outcomes: part(&tally, "outcomes").unwrap_or_default(),
+                missed: part(&tally, "missed"),
+                connects: part(&tally, "connects"),
                 record_at: part(&tally, "record_at"),
                 published_at: part(&tally, "published_at"),
                 minutes: part(&tally, "minutes").unwrap_or_default(),

@@ -51,6 +51,7 @@ mod load_redis;
 mod load_s3;
 mod load_sqlite;
 // The HTTP endpoint and the live page, in a real browser.
+mod metrics;
 mod web;
 // What must never be seen.
 mod canary;

@@ -17,19 +17,18 @@ use crate::support::tap::{PATIENCE, Process, Tap, pause, wait_until};
 const TOKEN: &str = "a-token-that-nobody-guesses";
 
 /// Starts the service with a page on a free port.
-fn start(tap: &Tap, more: &[&str]) -> (Process, SocketAddr) {
+pub fn start(tap: &Tap, more: &[&str]) -> (Process, SocketAddr) {
+    let before = tap.log().len();
     let log = std::fs::File::options().create(true).append(true).open(tap.path("log")).unwrap();
     let mut command = tap.command(&["run"]);
     command.args(more).env("TAPLINE_HTTP", "127.0.0.1:0").stdout(Stdio::null()).stderr(log);
     let process = Process(command.spawn().unwrap());
     let mut found = None;
     wait_until("the page is there", PATIENCE, || {
-        let log = tap.log();
-        found = log
-            .rsplit("the page is at http://")
-            .next()
-            .filter(|_| log.contains("the page is at"))
-            .and_then(|rest| rest.split_whitespace().next().and_then(|address| address.parse().ok()));
+        // What earlier runs said stands before it.
+        let said = tap.log().split_off(before);
+        let address = said.split("the page is at http://").nth(1).and_then(|rest| rest.split_whitespace().next());
+        found = address.and_then(|address| address.parse().ok());
         found.is_some()
     });
     let address = found.unwrap();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::pipeline::commit::Append;
 use crate::pipeline::ledger::{Ticks, Turn, text};
@@ -51,13 +52,15 @@ impl Driver {
             if let Some(skipped) = tick.skipped {
                 self.account_skipped(&skipped, &polling);
             }
-            let stop = self.stop.clone();
+            self.writer.metrics().late(self.config.kind, tick.late);
+            let (stop, began) = (self.stop.clone(), Instant::now());
             let done = tokio::select! {
                 biased;
                 // The tick is not counted: after the next start it is one that was missed.
                 () = stop.cancelled() => return Ok(End::Stopped),
                 done = self.tick(source, &tick, &mut polling) => done,
             };
+            self.writer.metrics().called(self.config.kind, began.elapsed());
             let end = done.end;
             self.finish_tick(&tick, done, &mut polling).await?;
             match end {
@@ -149,7 +152,7 @@ impl Driver {
                     _ => "the last fetch still ran",
                 };
                 let ticks = Ticks { outcome: Outcome::Skipped, reason: reason.into(), from, to, count };
-                let turn = self.saved.book.ticks(ticks, now);
+                let turn = self.account(ticks, now);
                 self.log_turn(&turn, Outcome::Skipped, reason);
             }
             Why::Down => self.account_downtime(from, to, count),
@@ -157,6 +160,7 @@ impl Driver {
                 let gap =
                     json!({ "from": text(from), "to": text(to), "missed": count, "why": "the clock was set forward" });
                 self.saved.book.note("gap", &gap, now);
+                self.saved.tally.missed += count;
                 tracing::warn!(source.name = %self.config.name, missed = count, "the clock was set forward");
             }
         }
@@ -170,15 +174,22 @@ impl Driver {
         done.retain(|moment| (from..=to).contains(moment));
         if let (Some(&from), Some(&to)) = (done.first(), done.last()) {
             let ticks = Ticks { outcome: Outcome::Error, reason: CUT_OFF.into(), from, to, count: done.len() as u64 };
-            let turn = self.saved.book.ticks(ticks, now);
+            let turn = self.account(ticks, now);
             self.log_turn(&turn, Outcome::Error, CUT_OFF);
         }
         let missed = count.saturating_sub(done.len() as u64);
         if missed > 0 {
             let gap = json!({ "from": text(from), "to": text(to), "missed": missed, "why": "tapline was not running" });
             self.saved.book.note("gap", &gap, now);
+            self.saved.tally.missed += missed;
             tracing::info!(source.name = %self.config.name, missed, "ticks were missed while tapline was not running");
         }
+    }
+
+    /// Enters ticks into the ledger, and into the sums that outlive it.
+    fn account(&mut self, ticks: Ticks, now: DateTime<Utc>) -> Turn {
+        *self.saved.tally.outcomes.entry(ticks.outcome).or_default() += ticks.count;
+        self.saved.book.ticks(ticks, now)
     }
 
     /// The scheduled time up to which ticks are accounted for. A kill before the first commit leaves only records: then
@@ -197,7 +208,7 @@ impl Driver {
     async fn finish_tick(&mut self, tick: &Tick, ticked: Ticked, polling: &mut Polling) -> Result<(), Ended> {
         let now = self.context.now();
         let ticks = Ticks::one(ticked.outcome, ticked.reason.clone(), tick.slot);
-        let turn = self.saved.book.ticks(ticks, now);
+        let turn = self.account(ticks, now);
         self.log_turn(&turn, ticked.outcome, &ticked.reason);
         self.saved.slot = Some(tick.slot);
         polling.was_full = *self.writer.status().borrow() == Status::Full;

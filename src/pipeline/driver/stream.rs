@@ -246,6 +246,7 @@ impl Driver {
     fn note_connected(&mut self, lost: Option<Lost>, at: DateTime<Utc>) {
         let now = self.context.now();
         self.saved.tally.enter(State::Streaming, None, None, at);
+        self.saved.tally.connects += 1;
         self.saved.book.note("connected", &json!({ "since": text(at) }), now);
         if let Some(Lost { since, why }) = lost {
             self.saved.book.note("gap", &json!({ "from": text(since), "to": text(at), "why": why }), now);

@@ -1,13 +1,13 @@
 //! What a source has done so far, in numbers, and what state it is in: what `tapline status` shows. It is part of the
 //! saved state, so that another process can read it and a restart continues it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use chrono::{DateTime, Datelike as _, Days, Months, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::secrets;
-use crate::source::Budget;
+use crate::source::{Budget, Outcome};
 
 /// How many minutes are counted one by one.
 const MINUTES: usize = 15;
@@ -53,6 +53,14 @@ pub(super) struct Tally {
     pub(super) rejects: u64,
     /// Records that upstream sent again and that were not written again.
     pub(super) duplicates: u64,
+    /// Ticks of a polled source by their outcome, and those that nobody was there for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) outcomes: BTreeMap<Outcome, u64>,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) missed: u64,
+    /// Connections of a stream that showed life.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) connects: u64,
     /// When the last record was observed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) record_at: Option<DateTime<Utc>>,
@@ -72,6 +80,11 @@ pub(super) struct Spent {
     today: u64,
     month: NaiveDate,
     this_month: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Tally {

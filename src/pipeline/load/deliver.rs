@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::pipeline::writer::Ended;
 use crate::sink::Position;
 use crate::store::{Batch, Sent, StoreError};
@@ -74,7 +76,10 @@ impl Loader {
             lane.loaded.sending = Some((piece.from(), piece.to()));
             self.journal.save(stream, &lane.feed.stream, &lane.loaded, &[], true).await?;
         }
-        answered(&self.stop, self.store.send(piece)).await
+        let began = Instant::now();
+        let sent = answered(&self.stop, self.store.send(piece)).await;
+        self.journal.metrics().sent(&self.plan.name, began.elapsed());
+        sent
     }
 
     /// The store has answered for a piece: the position moves over what is decided.

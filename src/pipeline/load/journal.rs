@@ -7,6 +7,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::context::Context;
 use crate::pipeline::commit::Append;
+use crate::pipeline::metrics::Metrics;
 use crate::pipeline::state::Change;
 use crate::pipeline::writer::{Ended, Writer};
 use crate::record::Record;
@@ -50,6 +51,10 @@ impl Journal {
 
     pub(super) fn context(&self) -> &Context {
         &self.context
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        self.writer.metrics()
     }
 
     /// Saves how far a lane is loaded, with the dead letters that this passes. These are durable when this returns, because

@@ -12,6 +12,7 @@ use crate::config::Durability;
 use crate::context::Clock;
 use crate::fs::{Fs, is_full_within};
 use crate::pipeline::commit::{CommitError, Commits};
+use crate::pipeline::metrics::Metrics;
 use crate::sink::Committed;
 
 use super::{Message, Options, Positions, Status};
@@ -38,6 +39,7 @@ pub(super) struct Ends {
     pub(super) committed: watch::Sender<u64>,
     pub(super) status: watch::Sender<Status>,
     pub(super) positions: Positions,
+    pub(super) metrics: Metrics,
 }
 
 pub(super) struct Thread {
@@ -172,8 +174,12 @@ impl Thread {
 
     /// Commits the group. When there is no room it stays held, and nothing more is taken until there is.
     fn commit(&mut self) -> anyhow::Result<()> {
+        let (held, began) = (self.commits.held_bytes(), Instant::now());
         match self.commits.commit(self.ends.clock.now()) {
             Ok(grown) => {
+                if held > 0 {
+                    self.ends.metrics.committed(held, began.elapsed());
+                }
                 self.publish(grown.iter().map(|(stream, saved)| (Arc::clone(stream), Committed::from(saved))));
                 let group = std::mem::take(&mut self.group);
                 if let Some(last) = group.last {

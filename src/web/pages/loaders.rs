@@ -17,6 +17,9 @@ use super::{Part, Shared, aside, down, show, unreadable};
 /// So many dead letters of a loader are shown.
 const LETTERS_MAX: usize = 20;
 
+/// What waits for a loader is counted up to so many bytes of each stream.
+pub(in crate::web) const LAG_BYTES_MAX: u64 = 16 << 20;
+
 /// So much is looked through for them, in bytes.
 const BYTES_MAX: u64 = 4 << 20;
 
@@ -57,7 +60,7 @@ pub(super) async fn page(State(site): Shared, Query(part): Query<Part>) -> Respo
         Err(why) => return down(&why),
     };
     let made = aside(&site, move |_| {
-        let found = of_service(&view.committed)?;
+        let found = of_service(&view.committed, LAG_BYTES_MAX)?;
         let letters = if part.wants("letters") { Some(letters(&view, &found)?) } else { None };
         let loaders = part.wants("loaders").then(|| found.iter().map(|loader| loader_of(loader, &view)).collect());
         Ok(Page { here: "/loaders", loaders, letters })
@@ -75,7 +78,10 @@ fn loader_of(found: &Found, view: &View) -> Loader {
         is_well: found.is_well,
         state: found.state_words(now),
         lag: match since {
-            Some(since) if lag > 0 => format!("{} records, {}", many(lag), words(since)),
+            Some(since) if lag > 0 => {
+                let more = if found.is_more() { "over " } else { "" };
+                format!("{more}{} records, {}", many(lag), words(since))
+            }
             _ => "nothing".to_owned(),
         },
         records: many(found.sum(|stream| stream.loaded.records)),

@@ -23,7 +23,9 @@ use tokio::sync::Semaphore;
 use crate::secrets;
 
 use super::site::{Down, Site};
-use super::{assets, guard, health, live};
+use super::{assets, guard, health, live, metrics};
+
+pub(in crate::web) use loaders::LAG_BYTES_MAX;
 
 /// The program's version, so that a browser asks anew for what has changed.
 pub(in crate::web) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -79,6 +81,7 @@ pub fn router(site: &Arc<Site>) -> Router {
         .route("/login", get(login::page).post(login::enter))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
+        .route("/metrics", get(metrics::metrics))
         .route("/assets/{name}", get(assets::asset))
         .fallback(nothing)
         .with_state(Arc::clone(site))
