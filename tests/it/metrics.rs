@@ -8,8 +8,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use tapline::simulator::Running as _;
 use tapline::simulator::faults::Faults;
 use tapline::simulator::quote::Quote;
+use tapline::simulator::x::{self, X};
 
 use crate::support::tap::{PATIENCE, Tap, wait_until};
 use crate::web::{get, start};
@@ -67,11 +69,19 @@ async fn they_are_what_everything_else_says_and_never_fall() {
     tap.settings(&format!("loaders:\n  - {{ to: 'sqlite:{}', name: store }}\n", file.display()));
     let fields = "fields:\n  price: { css: span.red14px, type: number, locale: en-IN }\n";
     tap.source("bse", &format!("kind: scrape\nurl: {}\nevery: 100ms\n{fields}", exchange.url("/")));
+    let settings = x::Settings { every: Some(Duration::from_millis(20)), ..x::Settings::default() };
+    let x = X::start(0, settings).await.unwrap();
+    let rules = "auth: { bearer: simulated-token }\nrules: [{ value: rain OR train OR bridge }]\n";
+    tap.source(
+        "posts",
+        &format!("kind: x_stream\nbase_url: http://{}\n{rules}tweet_fields: [created_at]\n", x.address()),
+    );
     let mut before = BTreeMap::<String, f64>::new();
     for round in 0..3 {
         let (mut process, address) = start(&tap, &[]);
         let had = tap.count("bse");
         tap.wait_for_lines("bse", had + 30);
+        tap.wait_for_lines("posts", round + 1);
         let text = get(address, "/metrics", &[]).1;
         assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
         let found = parsed(&text);
