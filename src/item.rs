@@ -47,6 +47,17 @@ impl Reject {
     }
 }
 
+/// What upstream gave before and after it was no longer what the source expects; kept so that somebody can see what
+/// changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// When something good was last kept, and what that was; `None` where nothing good was seen since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<(DateTime<Utc>, String)>,
+    /// What it is now.
+    pub after: String,
+}
+
 /// How one field of an item came about: what `tapline try` shows.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use data_encoding::BASE32HEX_NOPAD;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::item::{Item, Reject};
+use crate::item::{Change, Item, Reject};
 use crate::record::Record;
 use crate::secrets;
 
@@ -54,6 +54,11 @@ impl Normaliser {
         observed_at: DateTime<Utc>,
     ) -> Record {
         self.own('j', "reject", secrets::hide_json(raw(reject)), moment, ordinal, observed_at)
+    }
+
+    /// The record that keeps what changed upstream, for the stream `_changed/<source>`.
+    pub fn changed(&self, change: &Change, moment: DateTime<Utc>, observed_at: DateTime<Utc>) -> Record {
+        self.own('c', "change", secrets::hide_json(raw(change)), moment, 0, observed_at)
     }
 
     /// A record of tapline's own: of the ledger, where `ordinal` is the entry's number.

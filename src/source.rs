@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::cursor::Cursor;
-use crate::item::{Finding, Item, Reject};
+use crate::item::{Change, Finding, Item, Reject};
 
 /// A place that records come from.
 ///
@@ -117,6 +117,8 @@ pub struct Batch {
     /// What became of the tick, when items and rejects do not tell: [`Outcome::NotModified`],
     /// [`Outcome::Unchanged`]. `None` lets the driver derive it.
     pub outcome: Option<Outcome>,
+    /// What changed upstream, at the first tick that is not as it should be.
+    pub change: Option<Box<Change>>,
 }
 
 impl Batch {

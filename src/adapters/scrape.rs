@@ -12,6 +12,7 @@ mod extract;
 mod fetch;
 mod forms;
 mod gate;
+mod keep;
 mod moment;
 mod number;
 mod page;
@@ -34,6 +35,7 @@ use url::Url;
 
 pub use self::extract::{Extraction, extract};
 use self::fetch::{Answer, Body, Request, Validator};
+use self::keep::Kept;
 pub use self::plan::Plan;
 pub use self::settings::{
     Bound, Field, FieldType, Fields, Format, HtmlPart, Locale, NumberFormat, NumberGrouping, OnMissing, Timeout, Words,
@@ -143,6 +145,7 @@ impl Settings for Scrape {
             context: context.clone(),
             settings: blake3::hash(&json).to_hex()[..16].to_owned(),
             validator: None,
+            kept: Kept::default(),
         }))
     }
 }
@@ -243,6 +246,7 @@ struct Pages {
     /// A hash of the settings.
     settings: String,
     validator: Option<Validator>,
+    kept: Kept,
 }
 
 /// The cursor.
@@ -297,6 +301,8 @@ impl Pages {
         let validator = body.validator.take();
         let (plan, encoding, body_max) = (Arc::clone(&self.plan), self.encoding, self.request.body_max);
         let explains = findings.is_some();
+        let now = self.context.now();
+        let wants = self.kept.wants(now);
         let work = move || {
             let mut found = Vec::new();
             let bytes = decode::decode(body.bytes, &body.codings, body_max)?;
@@ -305,14 +311,21 @@ impl Pages {
             if let Some(words) = body.content_type.as_deref().and_then(not_html) {
                 extraction.rejects.iter_mut().for_each(|reject| reject.reason.push_str(&words));
             }
-            anyhow::Ok((extraction, found))
+            let is_good = extraction.rejects.is_empty();
+            let packed = if is_good && wants { keep::pack(&html) } else { None };
+            let bad = (!is_good).then_some(html);
+            anyhow::Ok((extraction, found, packed, bad))
         };
-        let (extraction, found) = self.context.compute(work).await??;
+        let (extraction, found, packed, bad) = self.context.compute(work).await??;
+        let change = bad.and_then(|page| self.kept.bad(&page)).map(Box::new);
+        if extraction.rejects.is_empty() {
+            self.kept.good(packed, now);
+        }
         if let Some(findings) = findings {
             *findings = found;
         }
         self.validator = validator.filter(|_| extraction.rejects.is_empty());
-        Ok(Batch { items: extraction.items, rejects: extraction.rejects, ..Batch::default() })
+        Ok(Batch { items: extraction.items, rejects: extraction.rejects, change, ..Batch::default() })
     }
 }
 

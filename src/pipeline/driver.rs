@@ -21,11 +21,14 @@ use serde_json::value::to_raw_value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, SourceConfig};
+use crate::config::{self, Compress, Retain, Rotate, SourceConfig};
 use crate::context::Context;
 use crate::cursor::Cursor;
+use crate::item::Change;
 use crate::normalise::Normaliser;
+use crate::sinks::segments::Spec;
 use crate::source::{Batch, Note, Source};
+use crate::units::{Size, Span};
 
 use super::commit::{Append, kept_key, source_key};
 use super::ledger::{self, Book};
@@ -42,6 +45,15 @@ const SLOW: Duration = Duration::from_secs(1);
 
 /// Ids that recovery kept are remembered for this long. By then an upstream has sent again what it ever will.
 const KEPT_FOR: Duration = Duration::from_mins(10);
+
+/// What changed upstream is kept at most so often, of each source.
+const CHANGE_EVERY: Duration = Duration::from_mins(10);
+
+/// How the names of such streams begin.
+pub const CHANGED: &str = "_changed/";
+
+/// How much is kept of such a stream: whole pages are large, and of interest while somebody mends a source.
+const CHANGES_KEPT: Retain = Retain { age: Some(Span(Duration::from_hours(90 * 24))), size: Some(Size(16 << 20)) };
 
 /// What a driver saves with each commit.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -86,6 +98,9 @@ pub struct Driver {
     normaliser: Normaliser,
     stream: Arc<str>,
     rejected: Arc<str>,
+    changed: Arc<str>,
+    /// When a change was last kept.
+    changed_at: Option<Instant>,
     ledger: Arc<str>,
     saved: Saved,
     kept: Option<KeptIds>,
@@ -105,13 +120,19 @@ pub struct Streams {
     pub records: Arc<str>,
     /// Its rejects.
     pub rejected: Arc<str>,
+    /// What changed upstream when it broke. It is opened when that happens.
+    pub changed: Arc<str>,
 }
 
 impl Streams {
     /// The streams of a source.
     pub fn of(config: &SourceConfig) -> Self {
         let records = config.output.stream.as_deref().map_or_else(|| Arc::clone(&config.name), Arc::from);
-        Self { records, rejected: format!("_rejected/{}", config.name).into() }
+        Self {
+            records,
+            rejected: format!("_rejected/{}", config.name).into(),
+            changed: format!("{CHANGED}{}", config.name).into(),
+        }
     }
 }
 
@@ -141,6 +162,8 @@ impl Driver {
             normaliser: Normaliser::new(Arc::clone(source)),
             stream: streams.records,
             rejected: streams.rejected,
+            changed: streams.changed,
+            changed_at: None,
             ledger: ledger::STREAM.into(),
             saved,
             kept,
@@ -258,6 +281,20 @@ impl Driver {
         }
     }
 
+    /// The line of what changed upstream, for its stream. It comes now and then: a source that breaks again and again
+    /// would fill a disk.
+    async fn changed(&mut self, change: Option<Box<Change>>, moment: DateTime<Utc>) -> Option<Vec<u8>> {
+        let change = change.filter(|_| self.changed_at.is_none_or(|at| at.elapsed() >= CHANGE_EVERY))?;
+        self.changed_at = Some(Instant::now());
+        if let Err(error) = self.writer.open(changed_spec(Arc::clone(&self.changed))).await {
+            tracing::warn!(source.name = %self.config.name, "what changed upstream cannot be kept: {error:#}");
+            return None;
+        }
+        let mut line = Vec::new();
+        self.normaliser.changed(&change, moment, self.context.now()).write_line(&mut line);
+        Some(line)
+    }
+
     fn was_kept(&mut self, id: &str) -> bool {
         self.kept.as_mut().is_some_and(|kept| kept.ids.remove(id))
     }
@@ -300,6 +337,18 @@ impl Driver {
             self.kept = None;
             append.state.push((kept_key(&self.config.name), None));
         }
+    }
+}
+
+/// The stream of what changed upstream of one source.
+pub fn changed_spec(name: Arc<str>) -> Spec {
+    Spec {
+        name,
+        rotate: Rotate::default(),
+        compress: Compress::default(),
+        retain: CHANGES_KEPT,
+        timezone: chrono_tz::Tz::UTC,
+        link: None,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::normalise::Normaliser;
 use crate::sinks::segments::{Damage, Spec};
 
 use super::commit::{Append, stream_key};
-use super::driver::{Driver, End, Streams};
+use super::driver::{CHANGED, Driver, End, Streams, changed_spec};
 use super::ledger;
 use super::schedule::Scheduler;
 use super::writer::{Ended, Writer};
@@ -358,6 +358,9 @@ pub fn link_of(config: &SourceConfig) -> String {
 
 /// A stream of tapline's own: no link, and the service's settings.
 fn own_stream(name: Arc<str>, settings: &config::Service) -> Spec {
+    if name.starts_with(CHANGED) {
+        return changed_spec(name);
+    }
     Spec {
         name,
         rotate: settings.rotate,

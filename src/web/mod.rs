@@ -8,6 +8,7 @@ mod assets;
 mod calendar;
 mod chart;
 mod chronicle;
+mod difference;
 mod guard;
 pub mod health;
 mod listen;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tapline::simulator::quote::{Exchange, Quote};
-use tapline::simulator::server::{Reply, Server};
+use tapline::simulator::server::{Reply, Request, Server};
 
 use crate::support::tap::{PATIENCE, Process, Tap, pause, wait_until};
 
@@ -335,6 +335,31 @@ async fn a_port_that_is_taken_stops_nothing_but_the_page() {
     let said = tap.log();
     assert!(said.contains("there is no page: the address cannot be listened on") && said.contains("in use"), "{said}");
     assert_eq!(process.terminate().0, Some(0));
+}
+
+/// A page that changes its layout: what changed is kept once, and shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_on_a_page_is_shown() {
+    let page = |request: &Request| match request.number {
+        ..10 => "<html><body><h1>Index</h1><span class=price>59,465.68</span></body>",
+        _ => "<html><body><h1>Index</h1><div class=quote><b>59,470.00</b></div></body>",
+    };
+    let upstream = Server::start(0, Arc::new(move |request| Reply::new(200, "text/html", page(request)).into()));
+    let upstream = upstream.await.unwrap();
+    let tap = Tap::new();
+    let url = format!("http://{}/", upstream.address());
+    tap.source("index", &format!("kind: scrape\nurl: {url}\nevery: 100ms\nfields: {{ price: span.price }}\n"));
+    let (_process, address) = start(&tap, &[]);
+    tap.wait_for_lines("_rejected/index", 5);
+    tap.wait_for_lines("_changed/index", 1);
+    let (_, page) = get(address, "/source/index", &[]);
+    for line in ["−&#60;span class=price&#62;", "+&#60;div class=quote&#62;", "+59,470.00", " &#60;/h1&#62;"] {
+        let line =
+            if page.contains("&lt;") { line.replace("&#60;", "&lt;").replace("&#62;", "&gt;") } else { line.into() };
+        assert!(page.contains(&line), "{line}: {page}");
+    }
+    tap.wait_for_lines("_rejected/index", 20);
+    assert_eq!(tap.count("_changed/index"), 1, "once, however often it is bad");
 }
 
 fn browse(tap: &Tap, script: &str, arguments: &[&str]) -> Value {

@@ -1,5 +1,6 @@
 //! The loop of a source with a schedule: one call of the adapter and exactly one outcome for every tick.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -84,12 +85,16 @@ impl Driver {
             Err(SourceError::Lost(anyhow::anyhow!("no answer within {}", humantime::format_duration(CALL_MAX))))
         });
         match asked {
-            Ok(batch) => {
+            Ok(mut batch) => {
+                // Before anything of the batch is counted: this waits for the writer, and may be cut off.
+                let changed = self.changed(batch.change.take(), tick.slot).await;
                 let (outcome, reason) = (batch.outcome(), reason_of(&batch));
                 if !batch.wait.is_zero() {
                     self.be_quiet(polling, batch.wait, "upstream asked for a longer interval");
                 }
-                Ticked { outcome, reason, append: self.lines_of(batch, tick.slot), end: None }
+                let mut append = self.lines_of(batch, tick.slot);
+                append.lines.extend(changed.map(|line| (Arc::clone(&self.changed), line)));
+                Ticked { outcome, reason, append, end: None }
             }
             Err(error) => self.failed(error, polling),
         }

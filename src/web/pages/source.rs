@@ -11,12 +11,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use crate::record::Line;
+use crate::pipeline::driver::CHANGED;
+use crate::record::Line as Record;
 use crate::report::lengths::many;
 use crate::report::source::{moment, per_minute};
 use crate::report::sources::State as SourceState;
 use crate::web::calendar::{Year, year};
 use crate::web::chart::{self, Chart};
+use crate::web::difference::{Line, difference};
 use crate::web::live;
 use crate::web::site::Site;
 use crate::web::tail::{backwards, last_lines};
@@ -42,6 +44,12 @@ const ENTRIES_MAX: usize = 30;
 /// So much is looked through for them, in bytes.
 const BYTES_MAX: u64 = 4 << 20;
 
+/// So much is read for the last change: it holds two pages.
+const CHANGE_BYTES_MAX: u64 = 4 << 20;
+
+/// So much of a page is shown, in characters.
+const PAGE_SHOWN: usize = 20_000;
+
 /// A longer text of a reject is cut, in characters.
 const RAW_MAX: usize = 1_500;
 
@@ -54,6 +62,14 @@ struct Facts {
 struct Charts {
     note: String,
     all: Vec<Chart>,
+}
+
+/// What changed upstream when it broke last.
+struct Change {
+    at: String,
+    before: String,
+    lines: Vec<Line>,
+    page: String,
 }
 
 struct Reject {
@@ -75,6 +91,7 @@ struct Page {
     show_live: bool,
     lines: Vec<String>,
     year: Option<Year>,
+    change: Option<Change>,
     rejects: Option<Vec<Reject>>,
     entries: Option<Vec<Entry>>,
 }
@@ -131,6 +148,7 @@ fn make(site: &Site, view: &Arc<View>, name: &str, asked: &Asked) -> anyhow::Res
         show_live: is_whole,
         lines: if is_whole { last(view, name)? } else { Vec::new() },
         year: if wants("year") { Some(year_of(site, view, name)?) } else { None },
+        change: if wants("change") { change(view, name)? } else { None },
         rejects: if wants("rejects") { Some(rejects(view, name)?) } else { None },
         entries: if wants("entries") { Some(entries(view, ENTRIES_MAX, name, "", false)?) } else { None },
     })
@@ -155,7 +173,7 @@ fn facts(state: &SourceState, view: &View) -> Facts {
 }
 
 fn last(view: &View, name: &str) -> anyhow::Result<Vec<String>> {
-    let is_its = |line: &Line<'_>| line.source == name;
+    let is_its = |line: &Record<'_>| line.source == name;
     let mut lines = last_lines(&view.committed, &view.stream_of(name), LINES_SHOWN, BYTES_MAX, is_its)?;
     lines.reverse();
     Ok(lines)
@@ -220,7 +238,7 @@ impl Seen {
     fn take(&mut self, lines: &[Vec<u8>], name: &str, since: DateTime<Utc>) {
         let mut older: HashMap<String, Series> = HashMap::new();
         for line in lines {
-            let Ok(line) = Line::parse(line) else { continue };
+            let Ok(line) = Record::parse(line) else { continue };
             let Some(at) = line.observed_at.parse().ok().filter(|at| *at >= since && line.source == name) else {
                 continue;
             };
@@ -248,7 +266,7 @@ impl Seen {
 }
 
 fn time_of(line: &[u8]) -> Option<DateTime<Utc>> {
-    Line::parse(line).ok()?.observed_at.parse().ok()
+    Record::parse(line).ok()?.observed_at.parse().ok()
 }
 
 fn year_of(site: &Site, view: &View, name: &str) -> anyhow::Result<Year> {
@@ -258,10 +276,33 @@ fn year_of(site: &Site, view: &View, name: &str) -> anyhow::Result<Year> {
     Ok(coverage.map_or_else(Year::default, |coverage| year(&coverage, view.committed.now)))
 }
 
+/// A change as its record has it.
+#[derive(Deserialize)]
+struct Kept {
+    before: Option<(DateTime<Utc>, String)>,
+    after: String,
+}
+
+/// The last change that was kept, and what is different.
+fn change(view: &View, name: &str) -> anyhow::Result<Option<Change>> {
+    let lines = last_lines(&view.committed, &format!("{CHANGED}{name}"), 1, CHANGE_BYTES_MAX, |_| true)?;
+    let Some(line) = lines.first() else { return Ok(None) };
+    let line = Record::parse(line.as_bytes())?;
+    let kept: Kept = serde_json::from_str(line.data.get())?;
+    let at = line.observed_at.get(..19).unwrap_or_default().replace('T', " ");
+    let before = match &kept.before {
+        Some((at, _)) => format!("the page of {}", at.format("%Y-%m-%d %H:%M:%S")),
+        None => String::new(),
+    };
+    let lines = kept.before.map(|(_, page)| difference(&page, &kept.after)).unwrap_or_default();
+    let page = kept.after.chars().take(PAGE_SHOWN).collect();
+    Ok(Some(Change { at, before, lines, page }))
+}
+
 fn rejects(view: &View, name: &str) -> anyhow::Result<Vec<Reject>> {
     let lines = last_lines(&view.committed, &format!("_rejected/{name}"), REJECTS_MAX, BYTES_MAX, |_| true)?;
     let reject = |line: &String| {
-        let line = Line::parse(line.as_bytes()).ok()?;
+        let line = Record::parse(line.as_bytes()).ok()?;
         let all = scalars(line.data);
         let of = |wanted: &str| {
             let json = all.iter().find(|(path, _)| path == wanted).map(|(_, json)| *json)?;
