@@ -74,6 +74,8 @@ pub enum Command {
     Status(commands::status::Status),
     /// Where the live page is, with the token that it wants
     Page(commands::page::Page),
+    /// Whether the service makes progress: for containers and for whoever restarts what hangs
+    Health(commands::health::Health),
     /// Carry streams, or files of JSON lines, into a store
     Load(commands::load::Load),
     /// Write closed segments as Parquet, CSV or compressed lines, with a manifest
@@ -105,6 +107,7 @@ impl Cli {
             Command::Coverage(command) => command.run(&self.global),
             Command::Status(command) => command.run(&self.global),
             Command::Page(command) => command.run(&self.global),
+            Command::Health(command) => command.run(&self.global),
             Command::Load(command) => command.run(&self.global),
             Command::Export(command) => command.run(&self.global),
             Command::Loaders(command) => command.run(&self.global),

@@ -5,6 +5,7 @@ pub mod check;
 pub mod coverage;
 pub mod demo;
 pub mod export;
+pub mod health;
 pub mod load;
 pub mod loaders;
 pub mod loading;

@@ -11,6 +11,7 @@ use crate::cli::Global;
 use crate::config;
 use crate::fs::{Disk, Fs};
 use crate::pipeline::folder::{Folder, Look};
+use crate::pipeline::pulse::Pulse;
 use crate::pipeline::service::Service;
 use crate::pipeline::writer::Status;
 
@@ -113,6 +114,7 @@ impl Run {
         let mut service = Service::new(parts.shared.clone()).await?;
         let mut renderings = Renderings::start(&parts.shared.writer)?;
         let mut folder = Folder::new(&global.sources, self.source.clone(), sources::loader());
+        let mut pulse = Pulse::new(parts.shared.writer.clone(), parts.shared.context.clone());
         let mut status = parts.shared.writer.status();
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -127,6 +129,7 @@ impl Run {
                 _ = status.wait_for(|status| *status == Status::Ended) => break,
                 supervised = service.supervise() => supervised?,
                 _ = looks.tick(), if is_first || !self.once => {
+                    pulse.beat();
                     let (looked_at, look) = look(folder).await?;
                     folder = looked_at;
                     if let Some(look) = look {

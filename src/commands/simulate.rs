@@ -1,6 +1,7 @@
-//! `tapline simulate`: a fake upstream on loopback.
+//! `tapline simulate`: a fake upstream, on loopback unless it is told otherwise.
 
 use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -22,9 +23,12 @@ pub struct Simulate {
     /// Which one
     #[arg(required_unless_present = "list")]
     name: Option<String>,
-    /// Where it listens on 127.0.0.1; 0 is any free port [default: the simulator's own, see --list]
+    /// The port it listens on; 0 is any free one [default: the simulator's own, see --list]
     #[arg(long)]
     port: Option<u16>,
+    /// The address it listens on; with 0.0.0.0 other containers and machines reach it
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    listen: IpAddr,
     /// What its data and its chances are made of
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -60,12 +64,12 @@ impl Simulate {
         let simulator = SIMULATORS.iter().find(|simulator| simulator.name == name);
         let simulator =
             simulator.with_context(|| format!("there is no simulator {name}; `tapline simulate --list` shows them"))?;
-        let Self { port, seed, step, faults, flood, .. } = self;
-        let port = port.unwrap_or(simulator.port);
-        let options = Options { port, seed, step: step.0, faults, flood };
+        let Self { port, listen, seed, step, faults, flood, .. } = self;
+        let listen = SocketAddr::new(listen, port.unwrap_or(simulator.port));
+        let options = Options { listen, seed, step: step.0, faults, flood };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         match (simulator.start)(&options) {
-            Ok(starting) => runtime.block_on(simulate(simulator, port, starting)),
+            Ok(starting) => runtime.block_on(simulate(simulator, listen, starting)),
             Err(why) => Ok(wrong_faults(&why)),
         }
     }
@@ -86,10 +90,10 @@ fn wrong_faults(why: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-async fn simulate(simulator: &Simulator, port: u16, starting: Starting) -> anyhow::Result<ExitCode> {
+async fn simulate(simulator: &Simulator, listen: SocketAddr, starting: Starting) -> anyhow::Result<ExitCode> {
     let stop = signals::stop_token()?;
     let running = starting.await;
-    let running = running.with_context(|| format!("cannot listen on port {port}; choose another with --port"))?;
+    let running = running.with_context(|| format!("cannot listen on {listen}; choose another port with --port"))?;
     let pages: Vec<String> = simulator.paths.iter().map(|path| format!("http://{}{path}", running.address())).collect();
     writeln!(io::stdout().lock(), "{} runs until ctrl-c: {}", simulator.name, pages.join(" "))?;
     stop.cancelled().await;

@@ -96,7 +96,7 @@ impl Status {
 }
 
 /// The sources' files, by name.
-fn files(global: &Global) -> BTreeMap<String, File> {
+pub(super) fn files(global: &Global) -> BTreeMap<String, File> {
     let read = |name: String| {
         let file = match sources::load_named(&global.sources, &name)? {
             Ok(config) => File::of(&config),

@@ -13,6 +13,7 @@ pub mod follow;
 pub mod ledger;
 pub mod load;
 pub mod metrics;
+pub mod pulse;
 pub mod schedule;
 pub mod service;
 pub mod state;

@@ -3,6 +3,7 @@
 
 pub mod committed;
 pub mod coverage;
+pub mod health;
 pub mod lengths;
 pub mod loaders;
 pub mod saved;

@@ -157,7 +157,7 @@ impl Facts {
             let word = if tally.state.as_deref() == Some("stopped") { "" } else { "was " };
             return (format!("{gone}; {word}{was}"), self.service.is_some());
         }
-        let trouble = self.stalled(saved, now).or_else(|| Self::failing(saved, now));
+        let trouble = self.stalled(now).or_else(|| Self::failing(saved, now));
         let is_well = trouble.is_none() && !matches!(tally.state.as_deref(), Some("refused" | "over_budget"));
         let mut parts = vec![Self::what(saved, now)];
         parts.extend(trouble);
@@ -202,18 +202,26 @@ impl Facts {
         }
     }
 
-    /// What it should have done by now and has not, in words.
-    fn stalled(&self, saved: &SavedSource, now: DateTime<Utc>) -> Option<String> {
+    /// What it should have done by now and has not, in words: it hangs, and not what it asks. `None` for one that is not
+    /// to run.
+    pub fn stalled(&self, now: DateTime<Utc>) -> Option<String> {
+        if self.service.is_none() || matches!(self.file, File::Disabled | File::Gone) {
+            return None;
+        }
+        let saved = self.saved.as_ref()?;
         let state = saved.tally.state.as_deref();
         if matches!(state, Some("waiting" | "over_budget" | "stopped" | "finished" | "refused")) {
             return None;
         }
+        // What fell due while nobody ran it is no fault of this run's; it is accounted for with the next tick.
+        let begun = self.service.as_ref().and_then(|service| service.since);
         if let File::Good { slots: Some(slots), .. } = &self.file {
             let slot = saved.slot?;
-            let late = now - slots.next(slot)?;
+            let late = now - slots.next(begun.map_or(slot, |begun| slot.max(begun)))?;
             return (late > CALL_MAX).then(|| format!("stalled: no tick for {}", length(now - slot)));
         }
-        let silent = now - saved.alive_at?;
+        let alive_at = saved.alive_at?;
+        let silent = now - begun.map_or(alive_at, |begun| alive_at.max(begun));
         let is_silent = matches!(state, None | Some("streaming")) && silent > CALL_MAX;
         is_silent.then(|| format!("stalled: no sign of life for {}", length(silent)))
     }
@@ -347,8 +355,27 @@ mod tests {
         assert_eq!(facts(&failing, true).words(now()), expected);
         let late = json!({"slot": "2026-11-23T11:00:29Z", "tally": {"state": "scheduled"}});
         assert_eq!(facts(&late, true).words(now()), ("scheduled, stalled: no tick for 1h".to_owned(), false));
+        assert_eq!(facts(&late, true).stalled(now()).as_deref(), Some("stalled: no tick for 1h"));
         let well = json!({"slot": "2026-11-23T12:00:29Z"});
         assert_eq!(facts(&well, true).words(now()), ("scheduled, last slot 12:00".to_owned(), true));
+    }
+
+    #[test]
+    fn what_passed_while_nobody_ran_it_does_not_count_as_stalled() {
+        let since = |source: &mut Facts, length| {
+            source.service = Some(Running { pid: Some(7), since: Some(now() - length) });
+        };
+        let polled = json!({"slot": "2026-11-23T02:00:00Z", "tally": {"state": "scheduled"}});
+        let stream = json!({"alive_at": "2026-11-23T02:00:00Z", "tally": {"state": "streaming"}});
+        for (saved, is_polled) in [(&polled, true), (&stream, false)] {
+            let mut source = facts(saved, is_polled);
+            since(&mut source, TimeDelta::minutes(5));
+            assert_eq!(source.stalled(now()), None, "{saved}: it was started five minutes ago");
+            since(&mut source, TimeDelta::minutes(7));
+            assert!(source.stalled(now()).is_some(), "{saved}");
+            source.file = File::Disabled;
+            assert_eq!(source.stalled(now()), None, "{saved}: it is not to run");
+        }
     }
 
     #[test]

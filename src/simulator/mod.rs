@@ -19,8 +19,8 @@ use std::time::Duration;
 /// How a simulator is started from the command line.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where it listens on loopback; 0 is any free port.
-    pub port: u16,
+    /// Where it listens; port 0 is any free one.
+    pub listen: SocketAddr,
     /// What its data and its chances are made of.
     pub seed: u64,
     /// How often its data changes.

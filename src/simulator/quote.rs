@@ -7,7 +7,7 @@ mod pages;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub const SIMULATOR: Simulator = Simulator {
 
 fn start(options: &Options) -> Result<Starting, String> {
     let quote = Quote::new().seed(options.seed).step(options.step).faults(options.faults.parse()?);
-    let port = options.port;
-    Ok(Box::pin(async move { Ok(Box::new(quote.start(port).await?) as Box<dyn Running>) }))
+    let listen = options.listen;
+    Ok(Box::pin(async move { Ok(Box::new(quote.start_at(listen).await?) as Box<dyn Running>) }))
 }
 
 /// An exchange that is about to open.
@@ -80,6 +80,14 @@ impl Quote {
     /// # Errors
     /// When the port is taken.
     pub async fn start(self, port: u16) -> io::Result<Exchange> {
+        self.start_at((Ipv4Addr::LOCALHOST, port).into()).await
+    }
+
+    /// Opens at an address.
+    ///
+    /// # Errors
+    /// When the port is taken, or the machine does not have the address.
+    pub async fn start_at(self, address: SocketAddr) -> io::Result<Exchange> {
         let faults = Arc::new(Mutex::new(self.faults));
         let desk = Desk {
             seed: self.seed,
@@ -88,7 +96,7 @@ impl Quote {
             faults: Arc::clone(&faults),
             bombs: Mutex::default(),
         };
-        let server = Server::start(port, Arc::new(move |request| desk.answer(request).into())).await?;
+        let server = Server::start_at(address, Arc::new(move |request| desk.answer(request).into())).await?;
         Ok(Exchange { server, faults })
     }
 }

@@ -136,7 +136,15 @@ impl Server {
     /// # Errors
     /// When the port is taken.
     pub async fn start(port: u16, handler: Handler) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        Self::start_at((Ipv4Addr::LOCALHOST, port).into(), handler).await
+    }
+
+    /// Listens at an address.
+    ///
+    /// # Errors
+    /// When the port is taken, or the machine does not have the address.
+    pub async fn start_at(address: SocketAddr, handler: Handler) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let requests = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&requests);

@@ -18,7 +18,7 @@ pub mod post;
 pub mod rules;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,9 +47,9 @@ pub const SIMULATOR: Simulator = Simulator {
 fn start(options: &Options) -> Result<Starting, String> {
     let faults = Faults::named(options.seed, &options.faults.parse()?);
     let settings = Settings { seed: options.seed, every: Some(options.step), ..Settings::default() };
-    let (port, flood) = (options.port, options.flood);
+    let (listen, flood) = (options.listen, options.flood);
     Ok(Box::pin(async move {
-        let x = X::start(port, settings).await?;
+        let x = X::start_at(listen, settings).await?;
         x.set_faults(faults);
         if flood > 0 {
             x.flood(flood);
@@ -183,6 +183,14 @@ impl X {
     /// # Errors
     /// When the port is taken.
     pub async fn start(port: u16, settings: Settings) -> io::Result<Self> {
+        Self::start_at((Ipv4Addr::LOCALHOST, port).into(), settings).await
+    }
+
+    /// Opens at an address.
+    ///
+    /// # Errors
+    /// When the port is taken, or the machine does not have the address.
+    pub async fn start_at(address: SocketAddr, settings: Settings) -> io::Result<Self> {
         let every = settings.every;
         let state = Arc::new(Mutex::new(State::new(settings)));
         let answering = Arc::clone(&state);
@@ -191,7 +199,7 @@ impl X {
             let _entered = runtime.enter();
             endpoints::answer(&answering, request)
         };
-        let server = Server::start(port, Arc::new(handler)).await?;
+        let server = Server::start_at(address, Arc::new(handler)).await?;
         let posting = every.map(|every| tokio::spawn(post_for_ever(Arc::clone(&state), every)).abort_handle());
         Ok(Self { server, state, posting })
     }

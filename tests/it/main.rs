@@ -27,6 +27,8 @@ mod simulator;
 mod service;
 // What `coverage` and `status` say, beside what the files say.
 mod coverage;
+// What `health` says of a service that runs, stands still, or has no room.
+mod health;
 // The adapter `scrape` against a server that nobody here wrote.
 mod nginx;
 // Signed requests as a server checks them, and keys that stand nowhere.
