@@ -11,6 +11,7 @@ pub mod loaders;
 pub mod loading;
 pub mod logging;
 pub mod page;
+pub mod notify;
 pub mod parts;
 pub mod redrive;
 pub mod renderings;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,7 @@ use crate::pipeline::service::Service;
 use crate::pipeline::writer::Status;
 
 use super::loading::Loading;
+use super::notify::{Notify, READY, STOPPING, WATCHDOG};
 use super::parts::{Held, LAST_LINES_MAX, Parts};
 use super::renderings::Renderings;
 use super::serving::Serving;
@@ -114,6 +116,7 @@ impl Run {
         let mut service = Service::new(parts.shared.clone()).await?;
         let mut renderings = Renderings::start(&parts.shared.writer)?;
         let mut folder = Folder::new(&global.sources, self.source.clone(), sources::loader());
+        let notify = Notify::new(sources::environment("NOTIFY_SOCKET").as_deref()).context("NOTIFY_SOCKET")?;
         let mut pulse = Pulse::new(parts.shared.writer.clone(), parts.shared.context.clone());
         let mut status = parts.shared.writer.status();
         let mut looks = interval(LOOK_EVERY);
@@ -129,7 +132,10 @@ impl Run {
                 _ = status.wait_for(|status| *status == Status::Ended) => break,
                 supervised = service.supervise() => supervised?,
                 _ = looks.tick(), if is_first || !self.once => {
-                    pulse.beat();
+                    // A full disk is waited for; to be started again would not help.
+                    if pulse.beat() || *parts.shared.writer.status().borrow() == Status::Full {
+                        notify.tell(WATCHDOG);
+                    }
                     let (looked_at, look) = look(folder).await?;
                     folder = looked_at;
                     if let Some(look) = look {
@@ -147,6 +153,7 @@ impl Run {
                         parts.attend_data(self.stdout, loading::needs(&parts.shared.settings)?, &stop)?;
                         loading = Some(Loading::start(&parts.shared).await?);
                         serving.set_started();
+                        notify.tell(READY);
                     }
                 }
             }
@@ -154,6 +161,7 @@ impl Run {
                 break;
             }
         }
+        notify.tell(STOPPING);
         let loading = loading.unwrap_or_default();
         let ((), stopped) = tokio::join!(serving.stop(), self.stop(service, loading, parts, &stop));
         stopped?;

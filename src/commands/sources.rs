@@ -94,7 +94,7 @@ pub fn say(diagnostics: &[Diagnostic]) {
 }
 
 /// The one place that reads the process's environment.
-fn environment(name: &str) -> Option<String> {
+pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

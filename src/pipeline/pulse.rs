@@ -37,15 +37,15 @@ impl Pulse {
     }
 
     /// Commits what time it is, when a beat is due. It never waits: while one is not committed, because the disk is
-    /// full or hangs, there is no other.
-    pub fn beat(&mut self) {
-        let is_waiting = self.beat.as_ref().is_some_and(|beat| !beat.is_finished());
-        if is_waiting || self.last.elapsed() < BEAT_EVERY {
-            return;
+    /// full or hangs, there is no other. Returns whether one was committed since the last call.
+    pub fn beat(&mut self) -> bool {
+        let is_committed = self.beat.take_if(|beat| beat.is_finished()).is_some();
+        if self.beat.is_none() && self.last.elapsed() >= BEAT_EVERY {
+            self.last = Instant::now();
+            let (writer, now) = (self.writer.clone(), self.context.now());
+            self.beat = Some(tokio::spawn(async move { commit(&writer, now).await }));
         }
-        self.last = Instant::now();
-        let (writer, now) = (self.writer.clone(), self.context.now());
-        self.beat = Some(tokio::spawn(async move { commit(&writer, now).await }));
+        is_committed
     }
 }
 

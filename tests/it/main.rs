@@ -29,6 +29,8 @@ mod service;
 mod coverage;
 // What `health` says of a service that runs, stands still, or has no room.
 mod health;
+// What systemd hears, and the unit that is shipped.
+mod systemd;
 // The adapter `scrape` against a server that nobody here wrote.
 mod nginx;
 // Signed requests as a server checks them, and keys that stand nowhere.
