@@ -30,7 +30,7 @@ RUN sed -i '/^\[\[/,$d' Cargo.toml \
 COPY src src
 RUN find src -name '*.rs' -exec touch {} + \
     && cargo build --locked --profile "$PROFILE" --features "$FEATURES" \
-    && mkdir -p /out/data && cp target/*/tapline /out/ && strip /out/tapline
+    && mkdir -p /out/data && cp target/*/tapline /out/ && strip /out/tapline && rm -r target
 
 # Glibc, libgcc, OpenSSL, the certificates of the public authorities, and no shell. Time zones are in the program.
 FROM ${BASE_IMAGE}
