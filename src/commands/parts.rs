@@ -16,6 +16,7 @@ use crate::context::{Clock, Context, SystemClock};
 use crate::fs::{Fs, Lock, is_full_within};
 use crate::pipeline::commit::{Commits, OWN_DIR};
 use crate::pipeline::follow::Followers;
+use crate::pipeline::format;
 use crate::pipeline::schedule::Scheduler;
 use crate::pipeline::service::{ServiceLedger, Shared};
 use crate::pipeline::upkeep::{Needs, Upkeep};
@@ -87,6 +88,8 @@ impl Parts {
     fn try_start(fs: Arc<dyn Fs>, settings: config::Service, once: bool) -> anyhow::Result<Self> {
         let root = settings.data.clone();
         let own = root.join(OWN_DIR);
+        // Before the lock, which is signed: a folder of a later version is left as it is.
+        format::OURS.check_for_writing(&*fs, &own)?;
         fs.create_dir(&own).with_context(|| format!("cannot create the data folder {}", root.display()))?;
         let mut lock = match Lock::take(&own.join("lock")) {
             Ok(lock) => lock,

@@ -17,6 +17,7 @@ use crate::config::Durability;
 use crate::fs::Fs;
 use crate::sinks::segments::{Damage, Known, Recovered, Saved, Segments, Spec, StepError};
 
+use super::format;
 use super::state::{Change, State, StateLog};
 
 /// The folder of tapline's own files in the data folder.
@@ -98,11 +99,13 @@ pub struct Found {
 }
 
 impl Commits {
-    /// Opens the data folder `root`, and takes up every stream that its commit log knows.
+    /// Opens the data folder `root`, upgrading it where an earlier version wrote it, and takes up every stream that its
+    /// commit log knows.
     ///
     /// # Errors
-    /// When the folder cannot be read or written.
+    /// When the folder cannot be read or written, or a later version wrote it.
     pub fn open(fs: Arc<dyn Fs>, root: &Path, durability: Durability, now: DateTime<Utc>) -> anyhow::Result<Self> {
+        format::OURS.take_up(&*fs, root)?;
         let sync = durability != Durability::Process;
         let log = StateLog::open(Arc::clone(&fs), &root.join(OWN_DIR), sync, now)?;
         Ok(Self { segments: Segments::new(fs, root, sync), log, state: BTreeMap::new(), failures: 0 })

@@ -10,6 +10,7 @@ pub mod coverage;
 pub mod driver;
 pub mod folder;
 pub mod follow;
+pub mod format;
 pub mod ledger;
 pub mod load;
 pub mod metrics;

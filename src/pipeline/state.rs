@@ -28,10 +28,13 @@ use serde_json::value::RawValue;
 use crate::fs::{File, Fs};
 use crate::record;
 
+use super::format;
+
 pub use watch::Watch;
 
-/// The form of the log. A log of a later form is refused, with words.
-const FORM: u32 = 1;
+/// The form of a frame: the format of the data folder that it was written in. One of a later format is refused, with
+/// words, also where the folder has lost the file that says its format.
+const FORM: u32 = format::OURS.format;
 
 /// See [`StateLog::set_bytes_min`].
 const COMPACT_BYTES_MIN: u64 = 4 << 20;
@@ -284,14 +287,9 @@ struct Newest {
 
 /// The state as the newest log that has a whole first frame tells it.
 fn read_newest(fs: &dyn Fs, dir: &Path) -> anyhow::Result<Option<Newest>> {
-    let mut numbers: Vec<u64> = fs.list(dir)?.iter().filter_map(|name| number_of(name)).collect();
-    numbers.sort_unstable();
-    for &number in numbers.iter().rev() {
+    for number in numbers(fs, dir)?.into_iter().rev() {
         let path = dir.join(name_of(number));
-        let mut bytes = Vec::new();
-        fs.read_from(&path, 0)
-            .and_then(|mut file| file.read_to_end(&mut bytes))
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = read(fs, &path)?;
         let mut state = State::new();
         let mut frame = 0;
         for read in frames(&bytes) {
@@ -315,7 +313,7 @@ fn frames(mut bytes: &[u8]) -> impl Iterator<Item = anyhow::Result<(FrameRead, u
         bytes = rest;
         if frame.form > FORM {
             return Some(Err(anyhow::anyhow!(
-                "written by a later version of tapline (form {}, this version knows {FORM}); run that version",
+                "written by a later version of tapline (format {}, this version knows {FORM}): start that version",
                 frame.form
             )));
         }
@@ -334,9 +332,52 @@ fn split_frame(bytes: &[u8]) -> Option<(FrameRead, &[u8])> {
     Some((serde_json::from_slice(payload).ok()?, rest))
 }
 
+/// What logs tell of the form that they are written in.
+pub(super) enum Form {
+    NoLog,
+    /// None of them has a whole frame.
+    Torn,
+    Of(u32),
+}
+
+/// The form of the newest log in `dir` that has a whole frame.
+pub(super) fn form(fs: &dyn Fs, dir: &Path) -> anyhow::Result<Form> {
+    let numbers = numbers(fs, dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    for &number in numbers.iter().rev() {
+        let bytes = match read(fs, &dir.join(name_of(number))) {
+            // Replaced since the folder was looked at, by whoever writes it.
+            Err(error) if error.downcast_ref().is_some_and(is_not_found) => continue,
+            read => read?,
+        };
+        if let Some(frame) = frames(&bytes).next() {
+            return Ok(Form::Of(frame.with_context(|| format!("in {}", dir.display()))?.0.form));
+        }
+    }
+    Ok(if numbers.is_empty() { Form::NoLog } else { Form::Torn })
+}
+
+fn is_not_found(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+/// The numbers of the logs in `dir`, in order.
+fn numbers(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers: Vec<u64> = fs.list(dir)?.iter().filter_map(|name| number_of(name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn read(fs: &dyn Fs, path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs.read_from(path, 0)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(bytes)
+}
+
 /// The number of the newest log in `dir`, or zero.
 fn newest_number(fs: &dyn Fs, dir: &Path) -> io::Result<u64> {
-    Ok(fs.list(dir)?.iter().filter_map(|name| number_of(name)).max().unwrap_or(0))
+    Ok(numbers(fs, dir)?.last().copied().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -415,6 +456,6 @@ mod tests {
         std::fs::write(dir.path().join(name_of(1)), bytes).unwrap();
         let error = format!("{:#}", open(dir.path()).err().unwrap());
         let error = error.replace(&dir.path().display().to_string(), "");
-        insta::assert_snapshot!(error, @"in /commit-000000000001.log: written by a later version of tapline (form 2, this version knows 1); run that version");
+        insta::assert_snapshot!(error, @"in /commit-000000000001.log: written by a later version of tapline (format 2, this version knows 1): start that version");
     }
 }

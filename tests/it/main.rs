@@ -61,6 +61,8 @@ mod web;
 mod canary;
 // Exports, read with what researchers read them with.
 mod export;
+// The data folder's format: refused, upgraded, and readable for ever.
+mod format;
 // Upstreams that would break it.
 mod hostile;
 // Killed at random moments and at every operation: nothing torn, lost or doubled, every slot accounted for.

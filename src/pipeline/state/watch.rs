@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::fs::Fs;
+use crate::pipeline::format;
 
 use super::{State, apply, frames, name_of, newest_number};
 
@@ -12,7 +13,8 @@ use super::{State, apply, frames, name_of, newest_number};
 pub struct Watch {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
-    number: u64,
+    /// The log that is read; `None` before the first look, zero while there is none.
+    number: Option<u64>,
     offset: u64,
     state: State,
 }
@@ -20,18 +22,20 @@ pub struct Watch {
 impl Watch {
     /// Watches the log in `dir`, which need not be there yet.
     pub fn new(fs: Arc<dyn Fs>, dir: &Path) -> Self {
-        Self { fs, dir: dir.to_owned(), number: 0, offset: 0, state: State::new() }
+        Self { fs, dir: dir.to_owned(), number: None, offset: 0, state: State::new() }
     }
 
     /// Reads what was committed since the last call. Returns whether anything was.
     ///
     /// # Errors
-    /// When the log cannot be read, or is of a later version of tapline.
+    /// When the log cannot be read, or the folder is of another format.
     pub fn refresh(&mut self) -> anyhow::Result<bool> {
         let newest = newest_number(&*self.fs, &self.dir)?;
-        if newest != self.number {
+        if self.number != Some(newest) {
+            // Whoever upgrades a folder begins a log.
+            format::OURS.check_for_reading(&*self.fs, &self.dir)?;
             // A log begins with the whole state.
-            (self.number, self.offset, self.state) = (newest, 0, State::new());
+            (self.number, self.offset, self.state) = (Some(newest), 0, State::new());
         }
         if newest == 0 {
             return Ok(false);
