@@ -63,6 +63,7 @@ mod canary;
 mod export;
 // The data folder's format: refused, upgraded, and readable for ever.
 mod format;
+mod format_one;
 // Upstreams that would break it.
 mod hostile;
 // Killed at random moments and at every operation: nothing torn, lost or doubled, every slot accounted for.

@@ -185,7 +185,7 @@ async fn at_every_operation() {
 
 /// Runs this same test program as a service that dies at the operation `at`, and returns what that was; `None` when it
 /// ended before.
-fn run_child(tap: &Tap, at: usize) -> Option<String> {
+pub(crate) fn run_child(tap: &Tap, at: usize) -> Option<String> {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["torture_kill::child", "--exact", "--nocapture", "--test-threads=1"])
         .env("TAPLINE_TEST_FOLDER", tap.path(""))
