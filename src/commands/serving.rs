@@ -57,6 +57,7 @@ impl Serving {
             files: files_seen,
             since,
             started: is_started,
+            disk_free: parts.shared.settings.limits.disk_free,
             trial: Arc::new(Try(parts.shared.context.clone())),
             hosts: keys.hosts.clone(),
             token: token.as_deref().map(Token::new),

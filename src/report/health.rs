@@ -9,6 +9,9 @@ use super::committed::Committed;
 use super::lengths::words;
 use super::sources::State;
 
+/// The longest that nothing may be committed, unless something else is asked for; the service commits something every 10s.
+pub const STILL_MAX: TimeDelta = TimeDelta::minutes(1);
+
 /// Why the service is not healthy. That a site is down or a store refuses is no such reason: a restart mends neither.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {

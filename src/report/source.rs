@@ -122,11 +122,6 @@ impl Facts {
         self.service.is_some() && self.saved.is_some() && !is_over && !matches!(self.file, File::Disabled | File::Gone)
     }
 
-    /// Whether it does nothing, though it should.
-    pub fn is_stalled(&self, now: DateTime<Utc>) -> bool {
-        self.runs() && self.saved.as_ref().is_some_and(|saved| self.stalled(saved, now).is_some())
-    }
-
     fn state(&self) -> Option<&str> {
         self.saved.as_ref()?.tally.state.as_deref()
     }

@@ -7,11 +7,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use crate::pipeline::writer::Status;
+use crate::report::health::{STILL_MAX, Trouble, troubles};
 use crate::secrets;
 
 use super::site::Site;
 
-/// How many sources are named.
+/// How many troubles are named.
 const NAMED_MAX: usize = 5;
 
 /// Whether it makes progress. It says why not in words, and nothing of what it collects.
@@ -37,15 +38,18 @@ async fn stopped(site: &Site) -> Option<String> {
         Ok(view) => view,
         Err(down) => return Some(down.to_string()),
     };
-    let now = view.committed.now;
-    let stalled: Vec<&str> =
-        view.states.iter().filter(|state| state.facts.is_stalled(now)).map(|state| state.facts.name.as_str()).collect();
-    if stalled.is_empty() {
+    let found = troubles(&view.committed, &view.states, site.parts.disk_free, STILL_MAX);
+    if found.is_empty() {
         return None;
     }
-    let more = stalled.len().saturating_sub(NAMED_MAX);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Some(format!("stalled: {}{more}", stalled[..stalled.len().min(NAMED_MAX)].join(", ")))
+    let more = found.len().saturating_sub(NAMED_MAX);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    if site.token().is_some() {
+        // Whoever may not see the page learns that something is wrong, and not what is collected.
+        return Some(format!("not healthy: {}; `tapline health` says more", found[0].word()));
+    }
+    let words: Vec<String> = found.iter().take(NAMED_MAX).map(Trouble::words).collect();
+    Some(words.join("; ") + &more)
 }
 
 fn answer(why: Option<String>) -> Response {

@@ -106,7 +106,7 @@ impl Sources {
             labels
         };
         set(&self.well, &labels, f64::from(u8::from(state.is_well)));
-        set(&self.stalled, &labels, f64::from(u8::from(state.facts.is_stalled(now))));
+        set(&self.stalled, &labels, f64::from(u8::from(state.facts.stalled(now).is_some())));
         let Some(saved) = &state.facts.saved else { return };
         let tally = &saved.tally;
         if let Some(word) = &tally.state {

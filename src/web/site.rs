@@ -14,6 +14,7 @@ use crate::fs::Fs;
 use crate::pipeline::folder::Files;
 use crate::pipeline::writer::{Status, Writer};
 use crate::report::committed::{Committed, Running};
+use crate::units::Size;
 
 use super::chronicle::Chronicle;
 use super::token::Token;
@@ -45,6 +46,8 @@ pub struct Parts {
     pub since: DateTime<Utc>,
     /// Whether the streams have been taken up, and sources run.
     pub started: watch::Receiver<bool>,
+    /// With less room than this nothing is written.
+    pub disk_free: Size,
     /// Tries a source that somebody typed.
     pub trial: Arc<dyn Trial>,
     /// The names that the endpoint goes by.
