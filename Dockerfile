@@ -50,6 +50,8 @@ USER 65532:65532
 WORKDIR /
 # What runs in a container is read by programs; whoever reads it himself says TAPLINE_LOG_FORMAT=text.
 ENV TAPLINE_SOURCES=/sources TAPLINE_DATA=/data TAPLINE_LOG_FORMAT=json
+# The live page, for whom the port is published. It wants a token, which is made: `tapline page` prints the address with it.
+ENV TAPLINE_HTTP=0.0.0.0:8080 TAPLINE_HTTP_TOKEN_FILE=/data/.tapline/http-token
 VOLUME /data
 EXPOSE 8080
 STOPSIGNAL SIGTERM

@@ -38,6 +38,9 @@ pub struct Global {
     /// Where the live page, metrics and health answers are: `off` or an address; overrides `http.listen` in the service's file
     #[arg(long, global = true, value_name = "ADDRESS", env = "TAPLINE_HTTP")]
     pub http: Option<Http>,
+    /// A file with the token that the page wants, made if it is not there; `http.token` in the service's file comes first
+    #[arg(long, global = true, value_name = "FILE", env = "TAPLINE_HTTP_TOKEN_FILE")]
+    pub http_token_file: Option<PathBuf>,
     /// How log lines look
     #[arg(long, global = true, value_name = "FORM", env = "TAPLINE_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,

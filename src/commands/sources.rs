@@ -21,19 +21,21 @@ pub fn read_service(global: &Global) -> Result<Service, Vec<Diagnostic>> {
     if let Some(data) = &global.data {
         settings.data.clone_from(data);
     }
-    override_http(&mut settings.http, global.http.as_ref())
-        .map_err(|why| vec![Diagnostic::of_file(&global.config, why)])?;
+    override_http(&mut settings.http, global).map_err(|why| vec![Diagnostic::of_file(&global.config, why)])?;
     Ok(settings)
 }
 
-/// The command line says where the endpoint is; who may see it stands in the file.
-fn override_http(http: &mut Http, asked: Option<&Http>) -> Result<(), String> {
-    match (&mut *http, asked) {
-        (_, None) => return Ok(()),
+/// The command line says where the endpoint is; who may see it stands in the file, or in one of its own.
+fn override_http(http: &mut Http, global: &Global) -> Result<(), String> {
+    match (&mut *http, &global.http) {
+        (_, None) => {}
         (Http::On(keys), Some(Http::On(asked))) => keys.listen = asked.listen,
         (http, Some(asked)) => *http = asked.clone(),
     }
     let Http::On(keys) = http else { return Ok(()) };
+    if keys.token.is_none() && keys.token_file.is_none() {
+        keys.token_file.clone_from(&global.http_token_file);
+    }
     keys.problem().map_or(Ok(()), |(key, why)| Err(format!("http.{key}: {why}")))
 }
 
