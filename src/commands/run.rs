@@ -66,13 +66,12 @@ impl Run {
     /// # Errors
     /// When the service cannot start.
     pub fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        // First of all: in a container, process 1 is sent no signal that it has not asked for.
+        let stop = runtime.block_on(async { signals::stop_token() })?;
         logging::start(global)?;
         let Some(settings) = sources::load_service(global) else { return Ok(ExitCode::FAILURE) };
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let code = runtime.block_on(async {
-            let stop = signals::stop_token()?;
-            self.serve(Arc::new(Disk), global, settings, stop).await
-        });
+        let code = runtime.block_on(self.serve(Arc::new(Disk), global, settings, stop));
         // A page that is still being parsed must not keep the process.
         runtime.shutdown_background();
         code

@@ -71,6 +71,10 @@ async fn lines(total: Option<u64>, progress: watch::Receiver<Done>, over: Cancel
             () = tokio::time::sleep(LINE_EVERY) => {}
         }
         let done = *progress.borrow();
+        // Who follows for months has quiet hours.
+        if done == before {
+            continue;
+        }
         let rate = Size((done.bytes - before.bytes) / LINE_EVERY.as_secs());
         before = done;
         let left = total.map(|total| total.saturating_sub(done.bytes));
