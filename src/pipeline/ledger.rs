@@ -31,6 +31,9 @@ pub struct Book {
     minute: Option<Minute>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     run: Option<Run>,
+    /// It goes on where a run ends: over an hour, over another reason, over a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failing: Option<Failing>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     waiting: Vec<Entry>,
     /// The number of the next entry.
@@ -90,12 +93,16 @@ impl Ticks {
     }
 }
 
-/// Ticks in a row that are not good, as long as they go on.
-#[derive(Debug, Clone)]
+/// Ticks in a row of which none was good, from the first that failed on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failing {
-    /// The scheduled time of the first, or of the first after the entry of the hour before.
+    /// The scheduled time of the first.
     pub since: DateTime<Utc>,
-    /// What becomes of them.
+    /// The scheduled time of the last so far.
+    pub last: DateTime<Utc>,
+    /// How many there were.
+    pub count: u64,
+    /// What became of the last that was not skipped.
     pub outcome: Outcome,
     /// Why.
     pub reason: String,
@@ -118,6 +125,7 @@ impl Book {
         if let Cow::Owned(hidden) = secrets::hide(&ticks.reason) {
             ticks.reason = hidden;
         }
+        self.follow(&ticks);
         if ticks.outcome.is_good() {
             let bad = self.close_run(now);
             self.count_good(&ticks, now);
@@ -138,6 +146,28 @@ impl Book {
                 let Ticks { outcome, reason, from, to, count } = ticks;
                 self.run = Some(Run { outcome, reason, from, to, count });
                 Turn::Worse
+            }
+        }
+    }
+
+    /// Follows how long there has been no good tick.
+    fn follow(&mut self, ticks: &Ticks) {
+        let is_skipped = ticks.outcome == Outcome::Skipped;
+        match &mut self.failing {
+            _ if ticks.outcome.is_good() => self.failing = None,
+            Some(failing) => {
+                failing.last = ticks.to;
+                failing.count += ticks.count;
+                if !is_skipped {
+                    failing.outcome = ticks.outcome;
+                    failing.reason.clone_from(&ticks.reason);
+                }
+            }
+            // Upstream may have asked for that, after a good tick.
+            None if is_skipped => {}
+            None => {
+                let Ticks { outcome, reason, from, to, count } = ticks.clone();
+                self.failing = Some(Failing { since: from, last: to, count, outcome, reason });
             }
         }
     }
@@ -234,10 +264,14 @@ impl Book {
         entries.map(|entry| normaliser.ledger(entry.kind, entry.data, entry.number, entry.at)).collect()
     }
 
-    /// The ticks in a row that are not good and go on so, if the last one was of them.
+    /// The ticks since the last good one, if there is one that failed among them.
     pub fn failing(&self) -> Option<Failing> {
-        let Run { outcome, reason, from, .. } = self.run.clone()?;
-        Some(Failing { since: from, outcome, reason })
+        // Of an older version.
+        let of_run = || {
+            let Run { outcome, reason, from, to, count } = self.run.clone()?;
+            (outcome != Outcome::Skipped).then_some(Failing { since: from, last: to, count, outcome, reason })
+        };
+        self.failing.clone().or_else(of_run)
     }
 
     /// Whether entries wait.
@@ -343,6 +377,33 @@ mod tests {
         assert_eq!(first, restore().take_ready(0, &normaliser, |_| false));
         let id = crate::record::Line::parse(&first).unwrap().id.into_owned();
         assert!(restore().take_ready(0, &normaliser, |kept| kept == id).is_empty());
+    }
+
+    #[test]
+    fn what_fails_is_followed_from_the_first_tick_to_the_next_good_one() {
+        let mut book = Book::default();
+        let tick = |book: &mut Book, outcome, reason: &str, second| {
+            book.ticks(Ticks::one(outcome, reason, at(second)), at(second));
+        };
+        tick(&mut book, Outcome::Skipped, "upstream asked for it", 0);
+        assert_eq!(book.failing(), None, "to be left alone is no failure");
+        tick(&mut book, Outcome::Error, "status 500", 1);
+        tick(&mut book, Outcome::Missing, "price: nothing matches", 2);
+        tick(&mut book, Outcome::Skipped, "upstream asked for it", 3_700);
+        let expected = Failing {
+            since: at(1),
+            last: at(3_700),
+            count: 3,
+            outcome: Outcome::Missing,
+            reason: "price: nothing matches".to_owned(),
+        };
+        assert_eq!(book.failing(), Some(expected.clone()), "over another reason and the end of the hour");
+        book.close(at(4_000));
+        let mut read: Book = serde_json::from_str(&serde_json::to_string(&book).unwrap()).unwrap();
+        read.restored();
+        assert_eq!(read.failing(), Some(expected), "over a restart");
+        tick(&mut read, Outcome::NotModified, "", 4_001);
+        assert_eq!(read.failing(), None);
     }
 
     fn outcomes() -> impl Strategy<Value = Vec<(usize, u64)>> {

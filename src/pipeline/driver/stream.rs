@@ -11,7 +11,7 @@ use crate::pipeline::backoff::{Backoff, Class, Connects, STEADY};
 use crate::pipeline::commit::Append;
 use crate::pipeline::ledger::text;
 use crate::pipeline::writer::Ended;
-use crate::source::{Batch, Source, SourceError};
+use crate::source::{Batch, Outcome, Source, SourceError};
 
 use super::tally::State;
 use super::{CALL_MAX, Driver, End};
@@ -105,6 +105,7 @@ impl Driver {
         tracing::warn!(source.name = %self.config.name, until = %until, "the source rests: {why}");
         self.saved.book.note("over_budget", &json!({ "until": text(until), "why": why }), now);
         self.saved.tally.enter(State::OverBudget, Some(why.clone()), Some(until), now);
+        self.saved.tally.lost = None;
         self.saved.cursor = None;
         self.note_lost(line, now, why);
         let rest = self.settle_before((until - now).to_std().unwrap_or_default()).await?;
@@ -213,6 +214,10 @@ impl Driver {
             (_, true) => line.backoff.wait(Class::Failing),
             _ => line.backoff.wait(Class::Network),
         };
+        let outcome = match error {
+            SourceError::Blocked(_) | SourceError::Limited(_) | SourceError::Throttled { .. } => Outcome::Blocked,
+            _ => Outcome::Error,
+        };
         let (wait, since, why) = match error {
             SourceError::Ended => return Next::End(End::Finished),
             SourceError::Refused(cause) => {
@@ -238,6 +243,7 @@ impl Driver {
                 (wait, now, why)
             }
         };
+        self.saved.tally.lose(outcome, now);
         self.note_lost(line, since, why);
         Next::Wait(wait)
     }
@@ -247,6 +253,7 @@ impl Driver {
         let now = self.context.now();
         self.saved.tally.enter(State::Streaming, None, None, at);
         self.saved.tally.connects += 1;
+        self.saved.tally.lost = None;
         self.saved.book.note("connected", &json!({ "since": text(at) }), now);
         if let Some(Lost { since, why }) = lost {
             self.saved.book.note("gap", &json!({ "from": text(since), "to": text(at), "why": why }), now);

@@ -48,6 +48,9 @@ pub(super) struct Tally {
     /// Until when, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) until: Option<DateTime<Utc>>,
+    /// Since when a stream has tried in vain to connect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lost: Option<LostLine>,
     /// Records written, since the source was first started.
     pub(super) records: u64,
     pub(super) rejects: u64,
@@ -71,6 +74,15 @@ pub(super) struct Tally {
     pub(super) minutes: VecDeque<(i64, u64)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) spent: Option<Spent>,
+}
+
+/// A stream that has no connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LostLine {
+    /// When it was first tried again in vain, or lost.
+    at: DateTime<Utc>,
+    /// What the failures are, as the ticks of a polled source have it: an error, or a block.
+    outcome: Outcome,
 }
 
 /// Records of this day and this month, in UTC: what a budget is held against.
@@ -101,6 +113,12 @@ impl Tally {
         }
         let why = why.map(|why| secrets::hide(&why).into_owned());
         (self.state, self.why, self.until) = (state, why, until);
+    }
+
+    /// A connection was lost, or could not be made.
+    pub(super) fn lose(&mut self, outcome: Outcome, now: DateTime<Utc>) {
+        let at = self.lost.as_ref().map_or(now, |lost| lost.at);
+        self.lost = Some(LostLine { at, outcome });
     }
 
     /// Counts records that are written.
