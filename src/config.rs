@@ -3,6 +3,7 @@
 //! The types here are the vocabulary of the rest of the program. How text becomes them (positions, suggestions,
 //! `${…}`, all errors at once) is in the files of `config/`.
 
+mod alerts;
 mod common;
 mod diagnostic;
 mod http;
@@ -24,6 +25,7 @@ use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::alerts::{Alert, Incidents};
 pub use self::common::check_name;
 pub use self::diagnostic::Diagnostic;
 pub use self::http::{Http, HttpKeys};
@@ -58,6 +60,10 @@ pub struct Service {
     pub http: Http,
     /// Stores that records are carried into.
     pub loaders: Vec<Load>,
+    /// Where a person is told that something is broken.
+    pub alerts: Vec<Alert>,
+    /// When something is an incident, and how often anybody is told.
+    pub incidents: Incidents,
 }
 
 impl Default for Service {
@@ -72,6 +78,8 @@ impl Default for Service {
             limits: Limits::default(),
             http: Http::default(),
             loaders: Vec::new(),
+            alerts: Vec::new(),
+            incidents: Incidents::default(),
         }
     }
 }

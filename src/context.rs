@@ -127,6 +127,11 @@ impl Context {
     }
 }
 
+/// The machine's name; empty where it has none.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// Makes ring the program's cryptography. Without a choice rustls panics at the first client.
 pub fn install_crypto() {
     // An error says that a choice was made before, by an earlier call.

@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 pub mod adapters;
+pub mod alert;
+pub mod alerts;
 pub mod auth;
 pub mod cli;
 pub mod commands;

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::adapters::ADAPTERS;
+use crate::alert::Wrong;
+use crate::alerts;
 use crate::cli::{DEFAULT_CONFIG, Global};
-use crate::config::{self, Diagnostic, Http, Outside, Schedule, Service, SourceConfig};
+use crate::config::{self, Alert, Diagnostic, Http, Outside, Schedule, Service, SourceConfig};
 use crate::context::{Clock as _, Context, SystemClock};
 use crate::loaders;
 use crate::pipeline::folder::Load;
@@ -17,7 +19,7 @@ use crate::pipeline::schedule::Slots;
 /// Everything that is wrong with the file.
 pub fn read_service(global: &Global) -> Result<Service, Vec<Diagnostic>> {
     let is_named = global.config != Path::new(DEFAULT_CONFIG);
-    let mut settings = config::load_service(&global.config, is_named, &environment, &loader_name)?;
+    let mut settings = config::load_service(&global.config, is_named, &environment, &loader_name, &alert_name)?;
     if let Some(data) = &global.data {
         settings.data.clone_from(data);
     }
@@ -51,6 +53,12 @@ pub fn expand(text: &str) -> Result<String, String> {
 fn loader_name(to: &str) -> Result<String, String> {
     let context = Context::new(Arc::new(SystemClock));
     loaders::open(to, &context).map(|opened| opened.name).map_err(|error| format!("{error:#}"))
+}
+
+/// What a destination is called unless it is named.
+fn alert_name(alert: &Alert) -> Result<String, Wrong> {
+    let context = Context::new(Arc::new(SystemClock));
+    alerts::open(alert, &context).map(|opened| opened.name)
 }
 
 /// The service's settings, or `None` when the file is broken, which has been said.

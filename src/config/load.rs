@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use serde_json::Value;
 
+use crate::alert::Wrong;
 use crate::source::{Adapter, Problem};
 
 use super::common::{Common, check_name};
@@ -13,7 +14,7 @@ use super::diagnostic::Diagnostic;
 use super::keys;
 use super::read::{Reading, deserialize};
 use super::yaml::{Kind, Node};
-use super::{Active, Output, Schedule, Service, SourceConfig, When};
+use super::{Active, Alert, Output, Schedule, Service, SourceConfig, When};
 
 /// A shorter period is a mistake or an attack.
 const EVERY_MIN: Duration = Duration::from_millis(100);
@@ -102,7 +103,8 @@ fn source_of(
 }
 
 /// Reads the service's file. One that is not there is all defaults, unless it `is_named` on the command line.
-/// `loader_name` gives the default name of a loader to an address, or says what is wrong with the address.
+/// `loader_name` gives the default name of a loader to an address, or says what is wrong with the address; `alert_name`
+/// that of a destination, or which of its keys is wrong.
 ///
 /// # Errors
 /// Everything that is wrong with it, in the order of the file.
@@ -111,6 +113,7 @@ pub fn load_service(
     is_named: bool,
     environment: &dyn Fn(&str) -> Option<String>,
     loader_name: &dyn Fn(&str) -> Result<String, String>,
+    alert_name: &dyn Fn(&Alert) -> Result<String, Wrong>,
 ) -> Result<Service, Vec<Diagnostic>> {
     if !is_named && !file.exists() {
         return Ok(Service::default());
@@ -124,6 +127,8 @@ pub fn load_service(
         reading.add(check_rotate(&["rotate"], service.rotate));
         reading.add(super::http::check(&service.http));
         reading.add(super::loaders::check(&service.loaders, loader_name));
+        reading.add(super::alerts::check(&service.alerts, alert_name));
+        reading.add(super::alerts::check_incidents(&service.incidents));
     }
     service.filter(|_| reading.is_right()).ok_or_else(|| reading.diagnostics())
 }

@@ -75,9 +75,14 @@ fn a_schema_refuses_what_is_wrong() {
 /// The shipped settings say what the defaults are, so they must be the defaults.
 #[test]
 fn the_shipped_settings_are_the_defaults() {
-    let shipped =
-        tapline::config::load_service(&root().join("config/tapline.yaml"), true, &|_| None, &|_| Ok(String::new()))
-            .unwrap();
+    let shipped = tapline::config::load_service(
+        &root().join("config/tapline.yaml"),
+        true,
+        &|_| None,
+        &|_| Ok(String::new()),
+        &|_| Ok(String::new()),
+    )
+    .unwrap();
     let defaults = tapline::config::Service::default();
     assert_eq!(serde_json::to_value(shipped).unwrap(), serde_json::to_value(defaults).unwrap());
 }

@@ -45,6 +45,7 @@ fn may_import(part: &str) -> &'static [&'static str] {
         "pipeline" => &["pipeline", "sinks::segments"],
         "adapters" => &["adapters"],
         "loaders" => &["loaders", "sinks::segments"],
+        "alerts" => &["alerts"],
         "sinks" => &["sinks"],
         "simulator" => &["simulator"],
         // What commands print and pages show.
@@ -52,13 +53,14 @@ fn may_import(part: &str) -> &'static [&'static str] {
         "web" => &["web", "report", "pipeline", "sinks::segments"],
         "cli" => &["commands"],
         "main" | "lib" | "commands" => {
-            &["adapters", "cli", "commands", "loaders", "pipeline", "report", "simulator", "sinks", "web"]
+            &["adapters", "alerts", "cli", "commands", "loaders", "pipeline", "report", "simulator", "sinks", "web"]
         }
         _ => &[],
     }
 }
 
-const PARTS: &[&str] = &["adapters", "cli", "commands", "loaders", "pipeline", "report", "simulator", "sinks", "web"];
+const PARTS: &[&str] =
+    &["adapters", "alerts", "cli", "commands", "loaders", "pipeline", "report", "simulator", "sinks", "web"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
