@@ -85,6 +85,8 @@ pub enum Command {
     Export(commands::export::Export),
     /// How far each store is, and how it does
     Loaders(commands::loaders::Loaders),
+    /// What is broken and whom that was told, and a test of those who are told
+    Alerts(commands::alerts::Alerts),
     /// Bring a loader's dead letters to its store again
     Redrive(commands::redrive::Redrive),
     /// Run a fake upstream, for tests and for trying things
@@ -114,6 +116,7 @@ impl Cli {
             Command::Load(command) => command.run(&self.global),
             Command::Export(command) => command.run(&self.global),
             Command::Loaders(command) => command.run(&self.global),
+            Command::Alerts(command) => command.run(&self.global),
             Command::Redrive(command) => command.run(&self.global),
             Command::Simulate(command) => command.run(&self.global),
             Command::Schema(command) => command.run(&self.global),

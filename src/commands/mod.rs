@@ -1,6 +1,8 @@
 //! One file per subcommand: the only place that may know everything.
 
 pub mod adapters;
+pub mod alerting;
+pub mod alerts;
 pub mod check;
 pub mod coverage;
 pub mod demo;

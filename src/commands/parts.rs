@@ -116,6 +116,7 @@ impl Parts {
             writer,
             settings: Arc::new(settings),
             once,
+            damage: Arc::default(),
         };
         Ok(Self { fs, root, shared, thread, stdout: None, upkeep: None, _lock: lock })
     }

@@ -16,6 +16,7 @@ use crate::pipeline::pulse::Pulse;
 use crate::pipeline::service::Service;
 use crate::pipeline::writer::Status;
 
+use super::alerting::Alerts;
 use super::loading::Loading;
 use super::notify::{Notify, READY, STOPPING, WATCHDOG};
 use super::parts::{Held, LAST_LINES_MAX, Parts};
@@ -123,6 +124,7 @@ impl Run {
         let mut in_order = true;
         let mut is_first = true;
         let serving = Serving::start(parts, parts.shared.context.now())?;
+        let mut alerts = Alerts::new();
         let mut loading: Option<Loading> = None;
         loop {
             tokio::select! {
@@ -139,6 +141,7 @@ impl Run {
                     folder = looked_at;
                     if let Some(look) = look {
                         serving.set_files(folder.files());
+                        alerts.set_files(folder.files());
                         in_order &= look.wrong.is_empty();
                         say(&look, &global.sources);
                         service.apply(&look.wanted).await?;
@@ -151,6 +154,7 @@ impl Run {
                         service.take_up_rest().await?;
                         parts.attend_data(self.stdout, loading::needs(&parts.shared.settings)?, &stop)?;
                         loading = Some(Loading::start(&parts.shared).await?);
+                        alerts.start(parts, &global.sources).await?;
                         serving.set_started();
                         notify.tell(READY);
                     }
@@ -162,7 +166,9 @@ impl Run {
         }
         notify.tell(STOPPING);
         let loading = loading.unwrap_or_default();
-        let ((), stopped) = tokio::join!(serving.stop(), self.stop(service, loading, parts, &stop));
+        let was_told = stop.is_cancelled() || self.once;
+        let rest = self.stop(service, loading, parts, &stop);
+        let ((), (), stopped) = tokio::join!(serving.stop(), alerts.stop(was_told), rest);
         stopped?;
         Ok(in_order || !self.once)
     }

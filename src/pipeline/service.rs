@@ -1,8 +1,8 @@
 //! The service: which sources run, and what happens when one of them comes, changes, goes or fails.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,6 +11,7 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, LocalPoolHandle};
 
+use crate::alert::Kind;
 use crate::config::{self, SourceConfig};
 use crate::context::Context;
 use crate::normalise::Normaliser;
@@ -18,6 +19,7 @@ use crate::sinks::segments::{Damage, Spec};
 
 use super::commit::{Append, stream_key};
 use super::driver::{CHANGED, Driver, End, Streams, changed_spec};
+use super::incidents::Condition;
 use super::ledger;
 use super::schedule::Scheduler;
 use super::writer::{Ended, Writer};
@@ -51,16 +53,21 @@ impl ServiceLedger {
     /// # Errors
     /// When the writer has ended.
     pub async fn note(&self, kind: &str, data: &impl serde::Serialize) -> Result<(), Ended> {
+        let mut line = Vec::new();
+        self.line_of(kind, data, &mut line);
+        self.writer.append(Append { lines: vec![(ledger::STREAM.into(), line)], state: Vec::new() }).await?;
+        Ok(())
+    }
+
+    /// Adds the line of one entry to `lines`, which their owner appends with what they say.
+    pub fn line_of(&self, kind: &str, data: &impl serde::Serialize, lines: &mut Vec<u8>) {
         let now = self.context.now();
         // The time makes the number, so that no later run repeats it.
         let micros = u64::try_from(now.timestamp_micros()).unwrap_or_default();
         let number = self.last.fetch_max(micros, Ordering::Relaxed).max(micros);
         self.last.fetch_add(1, Ordering::Relaxed);
         let data = to_raw_value(data).expect("invariant: entries are made of strings and numbers");
-        let mut line = Vec::new();
-        self.normaliser.ledger(kind.to_owned(), data, number, now).write_line(&mut line);
-        self.writer.append(Append { lines: vec![(ledger::STREAM.into(), line)], state: Vec::new() }).await?;
-        Ok(())
+        self.normaliser.ledger(kind.to_owned(), data, number, now).write_line(lines);
     }
 }
 
@@ -79,6 +86,8 @@ pub struct Shared {
     pub settings: Arc<config::Service>,
     /// Whether sources end after one tick.
     pub once: bool,
+    /// What recovery found missing, until somebody takes it to tell of it.
+    pub damage: Arc<Mutex<Vec<Condition>>>,
 }
 
 impl Shared {
@@ -97,7 +106,16 @@ impl Shared {
             "why": "committed lines are missing",
         });
         self.ledger.note("damage", &entry).await?;
+        let why = format!("committed lines of segment {segment} are missing, from byte {from} to {to}");
+        let now = Some(self.context.now());
+        let damage = Condition { kind: Kind::Damage, name: stream.to_string(), since: now, last: None, count: 0, why };
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner).push(damage);
         Ok(())
+    }
+
+    /// Takes what recovery found missing since this was last asked.
+    pub fn take_damage(&self) -> Vec<Condition> {
+        std::mem::take(&mut self.damage.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

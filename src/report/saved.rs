@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::pipeline::ledger::Book;
+use crate::source::Outcome;
 
 /// The saved state of a source, as far as it is known.
 #[derive(Debug, Default)]
@@ -34,6 +35,8 @@ pub struct Tally {
     pub why: Option<String>,
     /// Until when it waits.
     pub until: Option<DateTime<Utc>>,
+    /// Since when a stream has no connection.
+    pub lost: Option<Lost>,
     /// All records that it has written.
     pub records: Option<u64>,
     /// All rejects.
@@ -54,6 +57,15 @@ pub struct Tally {
     pub minutes: Vec<(i64, u64)>,
     /// What a billed source has spent.
     pub spent: Option<Spent>,
+}
+
+/// A stream that has no connection.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Lost {
+    /// Since when.
+    pub at: DateTime<Utc>,
+    /// What its failures are: an error, or a block.
+    pub outcome: Outcome,
 }
 
 /// What a billed source has spent.
@@ -87,6 +99,7 @@ impl SavedSource {
                 state: part(&tally, "state"),
                 why: part(&tally, "why"),
                 until: part(&tally, "until"),
+                lost: part(&tally, "lost"),
                 records: part(&tally, "records"),
                 rejects: part(&tally, "rejects"),
                 duplicates: part(&tally, "duplicates"),

@@ -2,9 +2,13 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::alert::Kind;
 use crate::config::SourceConfig;
+use crate::pipeline::folder::Found;
+use crate::pipeline::incidents::Condition;
 use crate::pipeline::ledger::Failing;
 use crate::pipeline::schedule::Slots;
+use crate::source::Outcome;
 
 use super::committed::Running;
 use super::lengths::words;
@@ -28,7 +32,7 @@ const START_MAX: TimeDelta = TimeDelta::seconds(10);
 const RATE_MINUTES: i64 = 5;
 
 /// The YAML file of a source.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum File {
     /// In order.
     Good {
@@ -55,6 +59,14 @@ impl File {
         Self::Good { kind: config.kind.to_owned(), slots: slots.and_then(Result::ok) }
     }
 
+    /// What the folder of sources holds there.
+    pub fn found(found: &Found) -> Self {
+        match found {
+            Found::Good(config) => Self::of(config),
+            Found::Broken { why, .. } => Self::Broken(why.clone()),
+        }
+    }
+
     /// The word for it in JSON.
     pub fn word(&self) -> &'static str {
         match self {
@@ -72,6 +84,15 @@ impl File {
             _ => None,
         }
     }
+}
+
+/// What is wrong with a source that runs.
+struct Trouble {
+    condition: Condition,
+    /// What the state alone does not say of it.
+    words: Option<String>,
+    /// Whether it is more than what happens now and then.
+    is_long: bool,
 }
 
 /// What is known of a source.
@@ -152,10 +173,10 @@ impl Facts {
             let word = if tally.state.as_deref() == Some("stopped") { "" } else { "was " };
             return (format!("{gone}; {word}{was}"), self.service.is_some());
         }
-        let trouble = self.stalled(now).or_else(|| Self::failing(saved, now));
-        let is_well = trouble.is_none() && !matches!(tally.state.as_deref(), Some("refused" | "over_budget"));
+        let trouble = self.trouble(saved, now);
+        let is_well = trouble.as_ref().is_none_or(|trouble| !trouble.is_long);
         let mut parts = vec![Self::what(saved, now)];
-        parts.extend(trouble);
+        parts.extend(trouble.and_then(|trouble| trouble.words));
         if !matches!(tally.state.as_deref(), Some("refused" | "over_budget" | "stopped" | "finished")) {
             parts.extend(last_record(tally, now));
         }
@@ -197,6 +218,50 @@ impl Facts {
         }
     }
 
+    /// What is wrong with it, for those who are told: nothing, while the service does not run or the source is not to.
+    pub fn conditions(&self, now: DateTime<Utc>) -> Vec<Condition> {
+        let mut found = Vec::new();
+        if self.service.is_none() || matches!(self.file, File::Disabled | File::Gone) {
+            return found;
+        }
+        if let File::Broken(wrong) = &self.file {
+            let still = if self.saved.is_some() { "; its last good version still runs" } else { "; it does not run" };
+            found.push(self.condition(Kind::BrokenFile, None, format!("{wrong}{still}")));
+        }
+        match &self.saved {
+            Some(saved) => found.extend(self.trouble(saved, now).map(|trouble| trouble.condition)),
+            None if found.is_empty() && !self.unknown(now).1 => {
+                found.push(self.condition(Kind::Stalled, None, "it has not started".to_owned()));
+            }
+            None => {}
+        }
+        found
+    }
+
+    fn condition(&self, kind: Kind, since: Option<DateTime<Utc>>, why: String) -> Condition {
+        Condition { kind, name: self.name.clone(), since, last: None, count: 0, why }
+    }
+
+    /// What is wrong with it.
+    fn trouble(&self, saved: &SavedSource, now: DateTime<Utc>) -> Option<Trouble> {
+        let Tally { since, why, .. } = &saved.tally;
+        let why = why.clone().unwrap_or_default();
+        let of_state = |kind| Trouble { condition: self.condition(kind, *since, why), words: None, is_long: true };
+        match saved.tally.state.as_deref() {
+            Some("refused") => Some(of_state(Kind::Refused)),
+            Some("over_budget") => Some(of_state(Kind::OverBudget)),
+            Some("stopped" | "finished") => None,
+            _ => {
+                let stalled = self.stalled(now).map(|words| Trouble {
+                    condition: self.condition(Kind::Stalled, saved.slot.or(saved.alive_at), words.clone()),
+                    words: Some(words),
+                    is_long: true,
+                });
+                stalled.or_else(|| self.failing(saved, now)).or_else(|| self.lost(saved, now))
+            }
+        }
+    }
+
     /// What it should have done by now and has not, in words: it hangs, and not what it asks. `None` for one that is not
     /// to run.
     pub fn stalled(&self, now: DateTime<Utc>) -> Option<String> {
@@ -221,14 +286,32 @@ impl Facts {
         is_silent.then(|| format!("stalled: no sign of life for {}", length(silent)))
     }
 
-    /// Whether no tick has been good for long, in words.
-    fn failing(saved: &SavedSource, now: DateTime<Utc>) -> Option<String> {
-        let Failing { since, outcome, reason } = saved.book.as_ref()?.failing()?;
-        // A run is closed after an hour and goes on as another, so the last record tells more.
-        let since = saved.tally.record_at.map_or(since, |at| at.min(since));
+    /// That no tick has been good since one failed.
+    fn failing(&self, saved: &SavedSource, now: DateTime<Utc>) -> Option<Trouble> {
+        let Failing { since, last, count, outcome, reason } = saved.book.as_ref()?.failing()?;
         let why =
             if reason.is_empty() { outcome.as_str().to_owned() } else { format!("{}: {reason}", outcome.as_str()) };
-        (now - since >= FAILING_MAX).then(|| format!("failing for {}: {why}", length(now - since)))
+        let words = format!("failing for {}: {why}", length(now - since));
+        let condition = Condition { last: Some(last), count, ..self.condition(kind_of(outcome), Some(since), reason) };
+        Some(Trouble { condition, words: Some(words), is_long: now - since >= FAILING_MAX })
+    }
+
+    /// That a stream has no connection.
+    fn lost(&self, saved: &SavedSource, now: DateTime<Utc>) -> Option<Trouble> {
+        let lost = saved.tally.lost?;
+        let is_long = now - lost.at >= FAILING_MAX;
+        let why = saved.tally.why.clone().unwrap_or_default();
+        let words = is_long.then(|| format!("not connected for {}", length(now - lost.at)));
+        Some(Trouble { condition: self.condition(kind_of(lost.outcome), Some(lost.at), why), words, is_long })
+    }
+}
+
+/// What a person is told of ticks that have this outcome.
+fn kind_of(outcome: Outcome) -> Kind {
+    match outcome {
+        Outcome::Missing | Outcome::Invalid => Kind::LayoutChanged,
+        Outcome::Blocked => Kind::Blocked,
+        _ => Kind::Broken,
     }
 }
 
@@ -371,6 +454,58 @@ mod tests {
             source.file = File::Disabled;
             assert_eq!(source.stalled(now()), None, "{saved}: it is not to run");
         }
+    }
+
+    #[test]
+    fn a_stream_without_a_connection_is_no_better_than_ticks_that_fail() {
+        let saved = |at: &str| {
+            json!({"alive_at": at, "tally": {"state": "waiting", "why": "refused", "until": "2026-11-23T12:20:11Z",
+                "lost": {"at": at, "outcome": "error"}}})
+        };
+        let short = facts(&saved("2026-11-23T11:59:00Z"), false);
+        assert_eq!(short.words(now()), ("waiting until 12:20:11: refused".to_owned(), true));
+        let long = facts(&saved("2026-11-23T10:00:00Z"), false);
+        let expected = "waiting until 12:20:11: refused, not connected for 2h".to_owned();
+        assert_eq!(long.words(now()), (expected, false));
+    }
+
+    /// What is told comes out of what is shown.
+    #[test]
+    fn what_is_wrong_for_those_who_are_told() {
+        let since = "2026-11-23T07:04:05Z";
+        let ticks = |outcome: &str| {
+            let run = json!({"outcome": outcome, "reason": "status 500", "from": since, "to": "2026-11-23T12:00:29Z", "count": 9});
+            json!({"slot": "2026-11-23T12:00:29Z", "book": {"next": 1, "run": run}, "tally": {"state": "scheduled"}})
+        };
+        let state = |state: &str| json!({"tally": {"state": state, "since": since, "why": "402"}});
+        let lost = |outcome: &str| json!({"tally": {"state": "waiting", "lost": {"at": since, "outcome": outcome}}});
+        for (saved, slots, expected) in [
+            (ticks("error"), true, Some(Kind::Broken)),
+            (ticks("missing"), true, Some(Kind::LayoutChanged)),
+            (ticks("invalid"), true, Some(Kind::LayoutChanged)),
+            (ticks("blocked"), true, Some(Kind::Blocked)),
+            (ticks("skipped"), true, None),
+            (state("refused"), false, Some(Kind::Refused)),
+            (state("over_budget"), false, Some(Kind::OverBudget)),
+            (state("finished"), false, None),
+            (lost("error"), false, Some(Kind::Broken)),
+            (lost("blocked"), false, Some(Kind::Blocked)),
+            (json!({"alive_at": since, "tally": {"state": "streaming"}}), false, Some(Kind::Stalled)),
+            (Value::Null, false, Some(Kind::Stalled)),
+        ] {
+            let found = facts(&saved, slots).conditions(now());
+            assert_eq!(found.iter().map(|condition| condition.kind).next(), expected, "{saved}");
+            assert!(found.len() < 2);
+            let mut gone = facts(&saved, slots);
+            gone.file = File::Gone;
+            assert!(gone.conditions(now()).is_empty(), "{saved}");
+        }
+        let mut broken = facts(&ticks("error"), true);
+        broken.file = File::Broken("one.yaml:2:1: unknown key".into());
+        let found = broken.conditions(now());
+        assert_eq!((found[0].kind, found[1].kind), (Kind::BrokenFile, Kind::Broken));
+        assert_eq!(found[0].why, "one.yaml:2:1: unknown key; its last good version still runs");
+        assert_eq!((found[1].count, found[1].last), (9, Some("2026-11-23T12:00:29Z".parse().unwrap())));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{SourceConfig, When};
 use crate::pipeline::driver::Streams;
-use crate::pipeline::folder::{Files, Found};
+use crate::pipeline::folder::Files;
 use crate::report::committed::Committed;
 use crate::report::source::File;
 use crate::report::sources::{State, states};
@@ -25,14 +25,10 @@ impl View {
         let mut configs = BTreeMap::new();
         let mut of = BTreeMap::new();
         for (name, found) in files.iter() {
-            let file = match found {
-                Found::Good(config) => File::of(config),
-                Found::Broken { why, .. } => File::Broken(why.clone()),
-            };
             if let Some(config) = found.config() {
                 configs.insert(name.clone(), Arc::clone(config));
             }
-            of.insert(name.clone(), file);
+            of.insert(name.clone(), File::found(found));
         }
         let states = states(&committed, of);
         Self { committed, states, configs }
