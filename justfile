@@ -21,6 +21,7 @@ demo:
 docs:
     cargo run -- adapters --write docs/adapters
     cargo run -- schema --write docs/schema
+    cargo run -- manual --reference > docs/reference.md
 
 # Ours beside Scrapy and aiohttp+selectolax, on one local nginx.
 bench-peers:

@@ -75,6 +75,8 @@ pub enum Command {
     Coverage(commands::coverage::Coverage),
     /// What runs, since when, and how it is
     Status(commands::status::Status),
+    /// What of the machine, the data and the network would make trouble, and what to do about it
+    Doctor(commands::doctor::Doctor),
     /// Where the live page is, with the token that it wants
     Page(commands::page::Page),
     /// Whether the service makes progress: for containers and for whoever restarts what hangs
@@ -91,6 +93,10 @@ pub enum Command {
     Redrive(commands::redrive::Redrive),
     /// Run a fake upstream, for tests and for trying things
     Simulate(commands::simulate::Simulate),
+    /// Print what a shell needs to complete command lines of tapline
+    Completions(commands::completions::Completions),
+    /// Print man pages, or the reference of all commands
+    Manual(commands::manual::Manual),
     /// Print the JSON Schema of the YAML files
     Schema(commands::schema::Schema),
     /// List the kinds of source
@@ -111,6 +117,7 @@ impl Cli {
             Command::Tail(command) => command.run(&self.global),
             Command::Coverage(command) => command.run(&self.global),
             Command::Status(command) => command.run(&self.global),
+            Command::Doctor(command) => command.run(&self.global),
             Command::Page(command) => command.run(&self.global),
             Command::Health(command) => command.run(&self.global),
             Command::Load(command) => command.run(&self.global),
@@ -119,6 +126,8 @@ impl Cli {
             Command::Alerts(command) => command.run(&self.global),
             Command::Redrive(command) => command.run(&self.global),
             Command::Simulate(command) => command.run(&self.global),
+            Command::Completions(command) => command.run(&self.global),
+            Command::Manual(command) => command.run(&self.global),
             Command::Schema(command) => command.run(&self.global),
             Command::Adapters(command) => command.run(&self.global),
         }

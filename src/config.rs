@@ -32,7 +32,7 @@ pub use self::http::{Http, HttpKeys};
 pub use self::keys::nearest;
 pub use self::load::{Outside, is_source_file, load_service, load_source, place_of, read_source};
 pub use self::loaders::{BatchKeys, Load, Patterns};
-pub use self::substitute::expand;
+pub use self::substitute::{expand, files_named};
 use crate::source::Opener;
 use crate::template::Template;
 use crate::units::{Size, Span};

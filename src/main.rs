@@ -6,6 +6,7 @@ use clap::Parser as _;
 use tapline::cli::Cli;
 
 fn main() -> ExitCode {
+    tapline::commands::completions::answer();
     let cli = Cli::parse();
     match cli.run() {
         Ok(code) => code,

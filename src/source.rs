@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::context::Context;
 use crate::cursor::Cursor;
@@ -256,6 +257,12 @@ pub trait Settings: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'stati
         Budget::default()
     }
 
+    /// The addresses that it will connect to, for those who look whether these can be reached. Only scheme, host and port
+    /// of each are looked at. A source that goes nowhere by itself has none.
+    fn upstream(&self) -> Vec<Url> {
+        Vec::new()
+    }
+
     /// Makes the source. No network yet: that begins with [`Source::connect`].
     ///
     /// # Errors
@@ -320,6 +327,11 @@ pub trait Opener: Send + Sync {
     fn budget(&self) -> Budget {
         Budget::default()
     }
+
+    /// See [`Settings::upstream`].
+    fn upstream(&self) -> Vec<Url> {
+        Vec::new()
+    }
 }
 
 impl<S: Settings> Opener for S {
@@ -329,6 +341,10 @@ impl<S: Settings> Opener for S {
 
     fn budget(&self) -> Budget {
         Settings::budget(self)
+    }
+
+    fn upstream(&self) -> Vec<Url> {
+        Settings::upstream(self)
     }
 
     fn open(&self, context: &Context) -> anyhow::Result<Box<dyn Source>> {

@@ -30,6 +30,14 @@ pub trait Store: Send {
     /// Each variant of [`StoreError`] is an instruction to the loop.
     async fn connect(&mut self) -> Result<(), StoreError>;
 
+    /// Finds out whether the store would take records, for those who look, and changes nothing there.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    async fn look(&mut self) -> Result<(), StoreError> {
+        self.connect().await
+    }
+
     /// Takes up a stream: makes what the store needs for it, and returns how far it has it.
     ///
     /// Called once for each stream after every [`connect`](Self::connect), before its first batch.

@@ -131,6 +131,10 @@ impl Settings for Scrape {
         problems
     }
 
+    fn upstream(&self) -> Vec<Url> {
+        page_url(&self.url).into_iter().collect()
+    }
+
     fn open(self, context: &Context) -> anyhow::Result<Box<dyn Source>> {
         let all = |problems: Vec<Problem>| {
             let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();

@@ -249,6 +249,10 @@ impl Settings for XStream {
         Budget { per_day: self.budget.posts_per_day, per_month: self.budget.posts_per_month }
     }
 
+    fn upstream(&self) -> Vec<Url> {
+        self.base().into_iter().collect()
+    }
+
     fn open(self, context: &Context) -> anyhow::Result<Box<dyn Source>> {
         let base = self.base().map_err(|problem| anyhow::anyhow!(problem.message))?;
         let client = Client::new(context, base, self.compression == Compression::Gzip)?;

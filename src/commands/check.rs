@@ -38,21 +38,8 @@ impl Check {
             wrong.extend(sources::read_service(global).err().into_iter().flatten());
         }
         let paths = if self.paths.is_empty() { vec![global.sources.clone()] } else { self.paths };
-        let mut checked = Vec::new();
-        for path in &paths {
-            match files(path) {
-                Ok(files) => checked.extend(files),
-                Err(error) => wrong.push(Diagnostic::of_file(path, format!("cannot be read: {error}"))),
-            }
-        }
-        let mut good = Vec::new();
-        for file in &checked {
-            match sources::load_source(file) {
-                Ok(config) => good.push(config),
-                Err(found) => wrong.extend(found),
-            }
-        }
-        wrong.extend(conflicts(&good));
+        let checked = Checked::of(&paths);
+        wrong.extend(checked.wrong);
         wrong.sort();
         let mut out = io::stdout().lock();
         if self.json {
@@ -64,13 +51,45 @@ impl Check {
             writeln!(
                 out,
                 "{} {}, {} {}",
-                checked.len(),
-                many("source", checked.len()),
+                checked.files.len(),
+                many("source", checked.files.len()),
                 wrong.len(),
                 many("error", wrong.len())
             )?;
         }
         Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Files of sources, checked.
+pub(super) struct Checked {
+    /// All of them, in order.
+    pub(super) files: Vec<PathBuf>,
+    /// Those that are in order.
+    pub(super) good: Vec<SourceConfig>,
+    /// What is wrong with the others, and with all together.
+    pub(super) wrong: Vec<Diagnostic>,
+}
+
+impl Checked {
+    /// Checks the sources that these paths mean.
+    pub(super) fn of(paths: &[PathBuf]) -> Self {
+        let mut checked = Self { files: Vec::new(), good: Vec::new(), wrong: Vec::new() };
+        for path in paths {
+            match files(path) {
+                Ok(files) => checked.files.extend(files),
+                Err(error) => checked.wrong.push(Diagnostic::of_file(path, format!("cannot be read: {error}"))),
+            }
+        }
+        for file in &checked.files {
+            match sources::load_source(file) {
+                Ok(config) => checked.good.push(config),
+                Err(found) => checked.wrong.extend(found),
+            }
+        }
+        checked.wrong.extend(conflicts(&checked.good));
+        checked.wrong.sort();
+        checked
     }
 }
 

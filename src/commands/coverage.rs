@@ -5,14 +5,15 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
+use clap_complete::engine::ArgValueCandidates;
 
 use crate::cli::Global;
 use crate::config::When;
 use crate::report::committed::Committed;
 use crate::report::coverage::{Report, Survey};
 
-use super::sources;
 use super::terminal::harmless;
+use super::{completions, sources};
 
 /// How many gaps of a source are shown, unless all are asked for.
 const GAPS_SHOWN: usize = 10;
@@ -32,6 +33,7 @@ Examples:
 )]
 pub struct Coverage {
     /// The source; by default every one that the data knows
+    #[arg(add = ArgValueCandidates::new(completions::of_sources))]
     source: Option<String>,
     /// Only from this time on: a span back from now such as 7d, a date, or a date and time (UTC)
     #[arg(long, value_name = "TIME")]

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
+use clap_complete::engine::ArgValueCandidates;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Global;
@@ -31,7 +32,7 @@ use crate::record::time_text;
 
 use super::load::{folder::origin_of, moment};
 use super::terminal::harmless;
-use super::{logging, sources};
+use super::{completions, logging, sources};
 use crate::report::committed::Committed;
 use crate::report::lengths::many;
 use manifest::{Manifest, SUMS, Terms};
@@ -60,7 +61,7 @@ pub struct Export {
     #[arg(long = "to", value_enum, value_name = "FORMAT", required_unless_present = "verify")]
     format: Option<Format>,
     /// Only these streams, `*` for any letters; by default all, and the ledger
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completions::of_streams))]
     stream: Vec<String>,
     /// Only what was observed from this day or time on
     #[arg(long, value_name = "DATE", value_parser = moment)]

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
+use clap_complete::engine::ArgValueCandidates;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Global;
@@ -33,7 +34,7 @@ use crate::store::Batch;
 use crate::units::{Size, Span};
 
 use super::parts::{Held, Parts};
-use super::{logging, signals, sources};
+use super::{completions, logging, signals, sources};
 use files::Files;
 use folder::Folder;
 
@@ -54,7 +55,7 @@ pub struct Load {
     #[arg(long, value_name = "URL")]
     to: String,
     /// Only these streams, `*` for any letters; for files, the stream that they become
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completions::of_streams))]
     stream: Vec<String>,
     /// Only what was observed from this day or time on
     #[arg(long, value_name = "DATE", value_parser = moment)]

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap_complete::engine::ArgValueCandidates;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Global;
@@ -20,7 +21,7 @@ use super::load::folder::origin_of;
 use super::load::state_dir;
 use super::loading::request_dir;
 use super::parts::{Held, Parts};
-use super::{logging, signals, sources};
+use super::{completions, logging, signals, sources};
 use crate::report::committed::Committed;
 
 /// How often it is looked whether the service has done what it was asked.
@@ -38,7 +39,7 @@ Examples:
 )]
 pub struct Redrive {
     /// The loader's name, as `tapline loaders` shows it
-    #[arg(value_name = "LOADER")]
+    #[arg(value_name = "LOADER", add = ArgValueCandidates::new(completions::of_loaders))]
     name: String,
     /// The store's address, for a loader that is not declared in the service's file
     #[arg(long, value_name = "URL")]

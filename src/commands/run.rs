@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap_complete::engine::ArgValueCandidates;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +23,7 @@ use super::notify::{Notify, READY, STOPPING, WATCHDOG};
 use super::parts::{Held, LAST_LINES_MAX, Parts};
 use super::renderings::Renderings;
 use super::serving::Serving;
-use super::{loading, logging, signals, sources};
+use super::{completions, loading, logging, signals, sources};
 
 /// How often the folder of sources is looked at; a change takes effect within two seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -54,7 +55,7 @@ pub struct Run {
     #[arg(long)]
     pub stdout: bool,
     /// Only this source; may be given several times
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completions::of_sources))]
     pub source: Vec<String>,
     /// How long sources get to close their books, on a disk or a machine that is too slow for the default
     #[arg(long, hide = true, value_name = "DURATION", value_parser = humantime::parse_duration)]

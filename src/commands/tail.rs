@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap_complete::engine::ArgValueCandidates;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Global;
@@ -20,7 +21,7 @@ use crate::sinks::segments::name::{self, Form, Name};
 use crate::sinks::segments::read::Reader;
 
 use super::terminal::harmless;
-use super::{signals, sources};
+use super::{completions, signals, sources};
 
 /// How often the commit log is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -38,6 +39,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
   tapline tail _ledger --last 50 --no-follow")]
 pub struct Tail {
     /// The stream: a source's name, `_ledger`, or `_rejected/NAME`
+    #[arg(add = ArgValueCandidates::new(completions::of_streams))]
     name: String,
     /// The lines as they are in the file
     #[arg(long)]

@@ -24,7 +24,7 @@ const LINES_SHOWN: usize = 10;
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  tapline try sources/bseindex.yaml")]
+#[command(after_help = "Examples:\n  tapline try sources/bseindex.yaml")]
 pub struct Try {
     /// The source's file
     #[arg(value_name = "FILE")]

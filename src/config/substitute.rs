@@ -2,6 +2,7 @@
 //! can then be no YAML, and its place in the file is known.
 
 use std::io::Read as _;
+use std::path::PathBuf;
 
 use crate::secrets;
 use crate::source::Problem;
@@ -107,6 +108,12 @@ fn look_up(reference: &str, environment: &dyn Fn(&str) -> Option<String>) -> Res
         .inspect(|value| secrets::keep(value))
         .or_else(|| default.map(str::to_owned))
         .ok_or_else(|| format!("the environment has no {name}; set it, or give a default: ${{{name}:-…}}"))
+}
+
+/// The files that the references in a text name, such as `/run/secrets/x` in `${file:/run/secrets/x}`.
+pub fn files_named(text: &str) -> Vec<PathBuf> {
+    let references = text.split("${file:").skip(1).filter_map(|rest| rest.split_once('}'));
+    references.map(|(path, _)| path.into()).collect()
 }
 
 /// The content of a file without the line feeds at its end, which editors put there.

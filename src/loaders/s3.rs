@@ -167,6 +167,16 @@ impl Store for S3 {
         Ok(())
     }
 
+    /// Asks for the first object that there is. Whoever may only write need not list; keys that are wrong are said.
+    async fn look(&mut self) -> Result<(), StoreError> {
+        let folder = Path::from(self.prefix.as_str());
+        let Err(error) = self.client.list(Some(&folder)).try_next().await else { return Ok(()) };
+        if matches!(error, Error::PermissionDenied { .. }) && words(&error).contains("AccessDenied") {
+            return Ok(());
+        }
+        Err(self.sorted(&error))
+    }
+
     async fn begin(&mut self, feed: &Feed) -> Result<Mark, StoreError> {
         let folder = Path::from(self.folder(feed));
         let all = self.client.list(Some(&folder)).try_fold(None, |last: Option<(Position, Path)>, object| {

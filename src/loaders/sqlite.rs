@@ -5,13 +5,13 @@
 //! itself says where to go on. Result codes: <https://sqlite.org/rescode.html>.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 
 use crate::context::Context;
 use crate::sink::Position;
@@ -92,6 +92,13 @@ impl Store for Sqlite {
         Ok(())
     }
 
+    /// Makes no file where there is none.
+    async fn look(&mut self) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let looked = tokio::task::spawn_blocking(move || look(&path).map_err(|error| sorted(error, &path)));
+        looked.await.map_err(|error| StoreError::Lost(error.into()))?
+    }
+
     async fn begin(&mut self, feed: &Feed) -> Result<Mark, StoreError> {
         let table: Arc<str> = quoted(&expand_stream(&self.table, &feed.stream, "_")).into();
         self.tables.insert(Arc::clone(&feed.stream), Arc::clone(&table));
@@ -125,6 +132,17 @@ impl Store for Sqlite {
         let first: String = batch.iter().next().and_then(|entry| entry.id().ok().map(Into::into)).unwrap_or_default();
         format!("{}: {}\nwith {} rows, the first of id {first}", self.path.display(), insert_into(&table), batch.len())
     }
+}
+
+/// Whether the file is a database that can be written, or there is a folder to make it in.
+fn look(path: &Path) -> rusqlite::Result<()> {
+    if !path.exists() && path.parent().is_none_or(|dir| dir.as_os_str().is_empty() || dir.is_dir()) {
+        return Ok(());
+    }
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(BUSY_MAX)?;
+    // A lock of a writer, and nothing written.
+    connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK")
 }
 
 /// Not `OR IGNORE`, which would also drop in silence what a constraint of the user's refuses.
@@ -173,7 +191,7 @@ fn quoted(name: &str) -> String {
 }
 
 /// What a failure means for the loop.
-fn sorted(error: rusqlite::Error, path: &std::path::Path) -> StoreError {
+fn sorted(error: rusqlite::Error, path: &Path) -> StoreError {
     let code = error.sqlite_error_code();
     let cause = Err::<(), _>(error).with_context(|| format!("SQLite, {}", path.display())).expect_err("it is an error");
     match code {

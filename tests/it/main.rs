@@ -64,6 +64,10 @@ mod export;
 // The data folder's format: refused, upgraded, and readable for ever.
 mod format;
 mod format_one;
+// Completion, man pages, the reference.
+mod manual;
+// What the machine, the data and the network are like, in words.
+mod doctor;
 // Upstreams that would break it.
 mod hostile;
 // Killed at random moments and at every operation: nothing torn, lost or doubled, every slot accounted for.
