@@ -64,6 +64,8 @@ mod export;
 // The data folder's format: refused, upgraded, and readable for ever.
 mod format;
 mod format_one;
+// Every message that the program can say, and what to do about it.
+mod troubleshooting;
 // Completion, man pages, the reference.
 mod manual;
 // What the machine, the data and the network are like, in words.
