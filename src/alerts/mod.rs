@@ -152,7 +152,7 @@ mod tests {
             (opened.shown, opened.name)
         };
         let is = |alert: &Alert, expected: &str, name: &str| {
-            assert_eq!(shown(alert), (expected.to_owned(), name.to_owned()))
+            assert_eq!(shown(alert), (expected.to_owned(), name.to_owned()));
         };
         is(
             &Alert::new("https://me:pw@h.example:8443/secret?key=secret"),

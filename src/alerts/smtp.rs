@@ -134,7 +134,7 @@ fn parameters(name: &str, ca: Option<&str>) -> anyhow::Result<TlsParameters> {
 fn hello_name() -> Option<ClientId> {
     let name = host_name();
     let is_name = name.bytes().all(|next| next.is_ascii_alphanumeric() || b".-".contains(&next));
-    (is_name && !name.is_empty()).then(|| ClientId::Domain(name))
+    (is_name && !name.is_empty()).then_some(ClientId::Domain(name))
 }
 
 #[async_trait]
@@ -142,10 +142,7 @@ impl Destination for Smtp {
     async fn tell(&mut self, message: &Message) -> Result<(), TellError> {
         let mail = self.mail(message).map_err(TellError::Refused)?;
         let bytes = mail.formatted();
-        let error = match self.transport.send_raw(mail.envelope(), &bytes).await {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
-        };
+        let Err(error) = self.transport.send_raw(mail.envelope(), &bytes).await else { return Ok(()) };
         // One recipient whom nobody knows there must not keep it from the others.
         if !error.is_permanent() || self.recipients.len() == 1 {
             return Err(sort(&error));

@@ -24,6 +24,7 @@ pub const KIND: DestinationKind = DestinationKind {
 
 struct Webhook(Post);
 
+#[expect(clippy::needless_pass_by_value, reason = "every way is opened by the same call")]
 fn open(alert: &Alert, target: Target, context: &Context) -> Result<Box<dyn Destination>, Wrong> {
     Ok(Box::new(Webhook(Post::new(alert, &target, context)?)))
 }

@@ -178,21 +178,18 @@ fn hidden(about: &About) -> About {
 
 /// Why, for each of a few.
 fn reasons(about: &[About], lines: &mut Vec<String>) {
-    match about {
-        [one] => {
-            if !one.why.is_empty() {
-                lines.push(one.why.clone());
-            }
-            if let Some(missed) = one.missed.filter(|missed| *missed > 1) {
-                lines.push(format!("{} ticks in a row failed.", many(missed)));
-            }
+    if let [one] = about {
+        if !one.why.is_empty() {
+            lines.push(one.why.clone());
         }
-        _ => {
-            lines.extend(about.iter().take(NAMED_MAX).map(|about| format!("- {}: {}", about.name, about.why)));
-            let more = about.len().saturating_sub(NAMED_MAX);
-            if more > 0 {
-                lines.push(format!("- and {} more", many(more as u64)));
-            }
+        if let Some(missed) = one.missed.filter(|missed| *missed > 1) {
+            lines.push(format!("{} ticks in a row failed.", many(missed)));
+        }
+    } else {
+        lines.extend(about.iter().take(NAMED_MAX).map(|about| format!("- {}: {}", about.name, about.why)));
+        let more = about.len().saturating_sub(NAMED_MAX);
+        if more > 0 {
+            lines.push(format!("- and {} more", many(more as u64)));
         }
     }
 }
@@ -412,7 +409,11 @@ mod tests {
             let opened = said(&told(Event::Opened, kind, vec![about(name, "", 0)]));
             let over = said(&told(Event::Over, kind, vec![about(name, "", 0)]));
             let to_do = opened.lines().find(|line| line.starts_with("To do")).unwrap();
-            page += &format!("{}\n  {to_do}\n  {}\n", opened.lines().next().unwrap(), over.lines().next().unwrap());
+            page.extend([format!(
+                "{}\n  {to_do}\n  {}\n",
+                opened.lines().next().unwrap(),
+                over.lines().next().unwrap()
+            )]);
         }
         insta::assert_snapshot!(page, @r"
         the disk is full: nothing is collected

@@ -68,6 +68,7 @@ fn sources(committed: &Committed, files: &BTreeMap<String, File>) -> Vec<Conditi
 }
 
 /// What is wrong with a loader; `None` when it is not known yet.
+#[expect(clippy::option_option, reason = "not known, well, or wrong")]
 fn of_loader(committed: &Committed, loader: &Declared) -> Option<Option<Condition>> {
     let name = &loader.name;
     let health: Health = serde_json::from_str(committed.state().get(&loader_key(name))?.get()).ok()?;

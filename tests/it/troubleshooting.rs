@@ -45,7 +45,7 @@ fn code() -> Vec<(String, String)> {
             }
             if path.is_dir() {
                 dirs.push(path);
-            } else if name.ends_with(".rs") {
+            } else if Path::new(&name).extension().is_some_and(|ending| ending == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 let product = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
                 found.push((name, product));
@@ -142,7 +142,9 @@ fn messages() -> BTreeMap<String, String> {
         };
         for call in CALLS {
             for (at, _) in text.match_indices(call) {
-                literals(&text, at + call.len() - 1).iter().for_each(|literal| add(literal));
+                for literal in &literals(&text, at + call.len() - 1) {
+                    add(literal);
+                }
             }
         }
         // Reasons of outcomes begin with their names, wherever they are made.

@@ -1,6 +1,7 @@
 //! Incidents against worlds that break and mend.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
@@ -81,13 +82,13 @@ fn words(told: &Told) -> String {
     let mut text = format!("{} {kind} {}", told.event.word(), names.join(","));
     if !told.still.is_empty() {
         let still: Vec<&str> = told.still.iter().map(|about| about.name.as_str()).collect();
-        text += &format!("; still {}", still.join(","));
+        write!(text, "; still {}", still.join(",")).unwrap();
     }
     if told.more > 0 {
-        text += &format!("; {} more", told.more);
+        write!(text, "; {} more", told.more).unwrap();
     }
     if !told.parts.is_empty() {
-        text += &format!(" [{}]", told.parts.iter().map(words).collect::<Vec<_>>().join(" | "));
+        write!(text, " [{}]", told.parts.iter().map(words).collect::<Vec<_>>().join(" | ")).unwrap();
     }
     text
 }
