@@ -13,7 +13,7 @@ use tapline::simulator::quote::{Exchange, Quote};
 
 use crate::support::nginx::Nginx;
 use crate::support::server::Server;
-use crate::support::tap::Tap;
+use crate::support::tap::{PATIENCE, Tap, wait_until};
 
 /// A tapline on a disk: temporary files may be in memory, whose syncs are none.
 struct Patient {
@@ -101,6 +101,8 @@ fn names(dir: &Path) -> BTreeSet<String> {
 async fn a_healthy_folder_before_and_while_a_service_runs() {
     let exchange = exchange().await;
     let patient = Patient::new();
+    let store = patient.tap.path("out.db");
+    patient.tap.settings(&format!("http: off\nloaders: [{{ name: out, to: 'sqlite:{}' }}]\n", store.display()));
     patient.source("index", &exchange.url("/")).source("stocks", &exchange.url("/stocks"));
     let before = names(&patient.tap.path(""));
     let found = patient.examine(&[]);
@@ -111,6 +113,8 @@ async fn a_healthy_folder_before_and_while_a_service_runs() {
 
     let mut process = patient.tap.start();
     patient.tap.wait_for_lines("index", 5);
+    let connected = "ok: out: the service is connected to sqlite:";
+    wait_until("its loader loads", PATIENCE, || patient.examine(&["--only", "loaders"]).has("loaders", connected, ""));
     let found = patient.examine(&[]);
     assert_eq!(found.code, Some(0), "{found:#?}");
     let checks: BTreeSet<&str> = found.lines.iter().map(|line| line["check"].as_str().unwrap()).collect();
@@ -414,6 +418,33 @@ fn stores_that_are_there_and_that_refuse() {
     for secret in ["the-right-word", "a-wrong-word", "hush-hush-token"] {
         assert!(!text.contains(secret), "{secret} is in {text}");
     }
+}
+
+/// S3, as `moto` has it: connecting is nothing there, so the first object is asked for.
+#[test]
+fn a_bucket_that_is_there_and_one_that_is_not() {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin");
+    let moto = python.join("moto_server");
+    let server = Server::start(move |_, port| {
+        let mut command = Command::new(&moto);
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        command
+    });
+    let endpoint = format!("http://127.0.0.1:{}", server.port());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/boto3/bucket.py");
+    let made = Command::new(python.join("python")).arg(script).args(["make", &endpoint, "there", ""]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let patient = Patient::new();
+    let to = |bucket: &str| format!("s3://key:hush-hush@{bucket}/live?endpoint={endpoint}");
+    patient.tap.settings(&format!(
+        "http: off\nloaders: [{{ name: good, to: '{}' }}, {{ name: gone, to: '{}' }}]\n",
+        to("there"),
+        to("not-there")
+    ));
+    let found = patient.examine(&["--only", "loaders"]);
+    found.assert("loaders", "ok: good: s3 at s3://there/live", "answers");
+    found.assert("loaders", "bad: gone: it refuses: ", "NoSuchBucket");
+    assert!(!format!("{found:?}").contains("hush-hush"));
 }
 
 #[test]

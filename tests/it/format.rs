@@ -245,6 +245,25 @@ fn a_later_format_is_refused_by_every_command_without_changing_a_byte() {
     }
 }
 
+/// What `tapline load` keeps is a folder of its own, with a format of its own.
+#[test]
+fn a_later_format_of_what_load_keeps_is_refused() {
+    let tap = written();
+    let store = tap.path("loaded.db");
+    let to = format!("sqlite:{}", store.display());
+    let load = || tap.command(&["load", "--to", &to, "--name", "mine"]).output().unwrap();
+    assert!(load().status.success());
+    let own = tap.data().join(".tapline/load/mine/.tapline");
+    fs::write(own.join(FILE), sealed("{\"format\":7,\"tapline\":\"3.2.1\"}")).unwrap();
+    let before = all(&tap.data());
+    for output in [load(), tap.command(&["loaders"]).output().unwrap()] {
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("load/mine has the data format 7, which tapline 3.2.1 wrote"), "{said}");
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(all(&tap.data()) == before, "something was changed");
+    }
+}
+
 /// An upgrade that a later version has begun is no business of this one.
 #[test]
 fn an_unfinished_upgrade_of_a_later_version_is_refused() {
