@@ -374,6 +374,37 @@ fn the_words_of_each_refusal() {
     insta::assert_snapshot!(words(&LATER, "{\"format\":4,\"tapline\":\"0.4.0\"}", false), @"data has the data format 4, which tapline 0.4.0 wrote; this is tapline 0.3.0 and knows formats up to 3: start tapline 0.4.0 or a later one (nothing was changed)");
 }
 
+/// Every key that the code puts into the state stands in `docs/format.md`.
+#[test]
+fn every_key_of_the_state_is_described() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/format.md")).unwrap();
+    let (mut keys, mut dirs) = (Vec::new(), vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/pipeline")]);
+    while let Some(dir) = dirs.pop() {
+        for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(path).unwrap();
+            let constants = text.split("_KEY: &str = \"").skip(1).filter_map(|rest| rest.split_once('"'));
+            keys.extend(constants.map(|(key, _)| key.to_owned()));
+            // `fn stream_key(…) -> String { format!("stream/{stream}") }`
+            for function in
+                text.split("_key(").skip(1).filter(|function| function.contains(") -> String {\n    format!(\""))
+            {
+                let (_, format) = function.split_once("format!(\"").unwrap();
+                let key: String = format.chars().take_while(char::is_ascii_lowercase).collect();
+                keys.push(key);
+            }
+        }
+    }
+    keys.retain(|key| !key.is_empty());
+    assert!(keys.len() >= 8 && keys.contains(&"stream".to_owned()), "{keys:?}");
+    for key in keys {
+        assert!(page.contains(&format!("\n| `{key}")), "docs/format.md has the key {key}");
+    }
+}
+
 /// The steps of this version lead from its oldest format to its own, without a hole.
 #[test]
 fn our_steps_follow_each_other() {

@@ -45,7 +45,7 @@ fn code() -> Vec<(String, String)> {
             }
             if path.is_dir() {
                 dirs.push(path);
-            } else if Path::new(&name).extension().is_some_and(|ending| ending == "rs") {
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 let product = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
                 found.push((name, product));
@@ -142,14 +142,16 @@ fn messages() -> BTreeMap<String, String> {
         };
         for call in CALLS {
             for (at, _) in text.match_indices(call) {
-                for literal in &literals(&text, at + call.len() - 1) {
-                    add(literal);
+                for literal in literals(&text, at + call.len() - 1) {
+                    add(&literal);
                 }
             }
         }
         // Reasons of outcomes begin with their names, wherever they are made.
         if file.starts_with("src/adapters") || file.starts_with("src/auth") {
-            all_literals(&text).iter().filter(|literal| reason.is_match(literal)).for_each(|literal| add(literal));
+            for literal in all_literals(&text).iter().filter(|literal| reason.is_match(literal)) {
+                add(literal);
+            }
         }
     }
     found
