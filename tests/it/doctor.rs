@@ -140,7 +140,7 @@ async fn a_healthy_folder_before_and_while_a_service_runs() {
     found.assert("data", "ok: ", "every stream ends where it was committed");
     found.assert("sources", "ok: 127.0.0.1:", "(index, stocks): reached over IPv4 in ");
     found.assert("syncs", "ok: a sync takes ", "99 in 100 took no more than");
-    found.assert("limits", "ok: the service may have ", " open; 2 sources need about ");
+    found.assert("limits", "ok: the service may have ", " open; 2 sources may want ");
     found.assert("abilities", "ok: tried and well: appending and cutting", "");
     assert!(process.is_running(), "{}", patient.tap.log());
     assert!(!names(&patient.tap.data()).iter().any(|name| name.starts_with(".doctor")), "nothing is left");
@@ -464,7 +464,7 @@ fn few_files_for_many_sources() {
     };
     let found = limited("64");
     assert_eq!(found.code, Some(1));
-    found.assert("limits", "bad: a process of this user may have 64 files open; 20 sources need about ", "");
+    found.assert("limits", "bad: a process of this user may have 64 files open; 20 sources may want ", "");
     assert_eq!(limited("1000").code, Some(0));
 }
 
@@ -484,7 +484,7 @@ fn secrets_that_everybody_reads() {
     };
     patient.tap.source("closed", &yaml(&closed));
     let found = patient.examine(&["--only", "permissions"]);
-    found.assert("permissions", "ok: 1 files that hold secrets can be read by whom they are for", "");
+    found.assert("permissions", "ok: 1 file with secrets can be read by whom it is for", "");
     patient.tap.source("open", &yaml(&open));
     patient.tap.source("gone", &yaml(&patient.tap.path("no-such-file")));
     let found = patient.examine(&["--only", "permissions"]);
@@ -536,7 +536,7 @@ async fn data_that_somebody_has_changed() {
     let found = patient.examine(&["--only", "data"]);
     found.assert(
         "data",
-        "warn: the ledger says that committed lines were missing, 1 times in the last 30 days",
+        "warn: the ledger says that committed lines were missing, 1 time in the last 30 days",
         "\"stream\":\"index\"",
     );
     let stamp = patient.tap.data().join(".tapline/format.json");

@@ -3,7 +3,7 @@
 use crate::config::Diagnostic;
 
 use super::case::Case;
-use super::finding::Finding;
+use super::finding::{Finding, counted};
 
 /// More errors are left to `tapline check`.
 const ERRORS_MAX: usize = 5;
@@ -30,7 +30,7 @@ pub(super) fn check(case: &Case) -> Vec<Finding> {
     } else if case.sources.wrong.is_empty() {
         let disabled = case.sources.good.iter().filter(|source| !source.enabled).count();
         let disabled = if disabled == 0 { String::new() } else { format!(", {disabled} of them disabled") };
-        findings.push(Finding::ok(format!("{good} sources in {sources} are in order{disabled}")));
+        findings.push(Finding::ok(format!("{} in {sources}, all in order{disabled}", counted(good as u64, "source"))));
     }
     let shown = wrong.iter().take(ERRORS_MAX);
     findings.extend(shown.map(|wrong| {

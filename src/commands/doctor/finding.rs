@@ -74,6 +74,12 @@ impl Level {
     }
 }
 
+/// A count and what is counted: `1 source`, `20 sources`.
+pub(super) fn counted(count: impl Into<u64>, what: &str) -> String {
+    let count = count.into();
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 /// Findings as a text, for tests.
 #[cfg(test)]
 pub(super) fn text(findings: &[Finding]) -> String {

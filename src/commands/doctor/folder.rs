@@ -15,7 +15,7 @@ use crate::sinks::segments::name::{self, Form, Name};
 use crate::sinks::segments::read::files;
 
 use super::case::Case;
-use super::finding::Finding;
+use super::finding::{Finding, counted};
 
 /// How far back the ledger is read for what was damaged.
 const LOOKED_BACK: TimeDelta = TimeDelta::days(30);
@@ -51,8 +51,9 @@ fn format(committed: &Committed) -> Finding {
     let written = stamp.map_or_else(String::new, |stamp| {
         format!("data format {}, last written by tapline {}; ", stamp.format, stamp.tapline)
     });
-    let (streams, sources) = (committed.names("stream/").count(), committed.names("source/").count());
-    Finding::ok(format!("{written}the commit log can be read: {streams} streams, {sources} sources"))
+    let count = |what: &str| counted(committed.names(&format!("{what}/")).count() as u64, what);
+    let (streams, sources) = (count("stream"), count("source"));
+    Finding::ok(format!("{written}the commit log can be read: {streams}, {sources}"))
 }
 
 fn writer(case: &Case) -> Finding {
@@ -97,7 +98,10 @@ fn streams(committed: &Committed) -> Vec<Finding> {
         findings.push(of_holes(&holes));
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(format!("every stream ends where it was committed; {segments} segments")));
+        findings.push(Finding::ok(format!(
+            "every stream ends where it was committed; {}",
+            counted(segments as u64, "segment")
+        )));
     }
     findings
 }
@@ -139,7 +143,7 @@ fn of_holes(holes: &BTreeMap<&str, usize>) -> Finding {
 /// What the ledger says was damaged, lately.
 fn damage(committed: &Committed) -> Option<Finding> {
     let since = committed.now - LOOKED_BACK;
-    let (mut found, mut last) = (0, None);
+    let (mut found, mut last) = (0_u64, None);
     let read = committed.lines(ledger::STREAM, Some(since), &mut |line| {
         let Ok(line) = Line::parse(line) else { return };
         let is_late = line.observed_at.parse::<chrono::DateTime<Utc>>().is_ok_and(|at| at >= since);
@@ -154,7 +158,8 @@ fn damage(committed: &Committed) -> Option<Finding> {
     last.map(|last| {
         Finding::warn(
             format!(
-                "the ledger says that committed lines were missing, {found} times in the last 30 days; the last: {last}"
+                "the ledger says that committed lines were missing, {} in the last 30 days; the last: {last}",
+                counted(found, "time")
             ),
             GONE,
         )

@@ -5,7 +5,7 @@ use rustix::process::{Resource, getrlimit};
 use crate::units::Size;
 
 use super::case::{Case, Machine};
-use super::finding::Finding;
+use super::finding::{Finding, counted};
 
 /// Handles that a service needs by itself, that a source and a loader need (connections, what is read back, rotation), and
 /// the most that are kept open for segments.
@@ -55,7 +55,7 @@ fn of_process(machine: &Machine, process: &str) -> OpenFiles {
 fn open_files(files: OpenFiles, need: u64, whose: &str, sources: u64) -> Finding {
     let now = files.now.map_or_else(String::new, |now| format!(" and has {now} open"));
     let Some(most) = files.most else { return Finding::ok(format!("{whose} may have any number of files open{now}")) };
-    let words = format!("{whose} may have {most} files open{now}; {sources} sources need about {need}");
+    let words = format!("{whose} may have {most} files open{now}; {} may want {need}", counted(sources, "source"));
     let todo = format!(
         "raise the limit to {} or more: `ulimit -Hn`, LimitNOFILE= of a systemd unit, `ulimits:` of a container",
         (need * 2).next_multiple_of(1024)
@@ -95,7 +95,7 @@ fn ports(machine: &Machine, sources: u64) -> Option<Finding> {
     let words = format!("connections may go out from {count} ports ({first} to {last})");
     Some(if count < sources * PORTS_OF_SOURCE {
         Finding::warn(
-            format!("{words}, which is little for {sources} sources"),
+            format!("{words}, which is little for {}", counted(sources, "source")),
             "widen net.ipv4.ip_local_port_range (sysctl); a port rests for a minute after each connection",
         )
     } else {
@@ -121,12 +121,12 @@ mod tests {
         ];
         insta::assert_snapshot!(text(&found), @"
             ok: the service may have any number of files open
-            ok: the service may have 1024 files open and has 80 open; 20 sources need about 200
-            warn: the service may have 300 files open; 20 sources need about 200
+            ok: the service may have 1024 files open and has 80 open; 20 sources may want 200
+            warn: the service may have 300 files open; 20 sources may want 200
                 do: raise the limit to 1024 or more: `ulimit -Hn`, LimitNOFILE= of a systemd unit, `ulimits:` of a container
-            bad: the service may have 64 files open; 20 sources need about 200
+            bad: the service may have 64 files open; 20 sources may want 200
                 do: raise the limit to 1024 or more: `ulimit -Hn`, LimitNOFILE= of a systemd unit, `ulimits:` of a container
-            bad: the service may have 1024 files open and has 1000 open; 20 sources need about 200
+            bad: the service may have 1024 files open and has 1000 open; 20 sources may want 200
                 do: raise the limit to 1024 or more: `ulimit -Hn`, LimitNOFILE= of a systemd unit, `ulimits:` of a container
         ");
         let found: Vec<Finding> =

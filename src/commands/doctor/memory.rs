@@ -3,7 +3,7 @@
 use bytesize::ByteSize;
 
 use super::case::{Case, Machine};
-use super::finding::Finding;
+use super::finding::{Finding, counted};
 
 /// What a service takes: by itself, and for each source and loader; measured, with room.
 const BY_ITSELF: u64 = 64 << 20;
@@ -133,7 +133,7 @@ fn memory(machine: &Machine, groups: &Groups, need: u64) -> Finding {
 fn processors(groups: &Groups) -> Finding {
     let online = std::thread::available_parallelism().map_or(1, usize::from);
     let Some(quota) = groups.processors else {
-        return Finding::ok(format!("{online} processors, and no control group limits it"));
+        return Finding::ok(format!("{}, and no control group limits it", counted(online as u64, "processor")));
     };
     let words = format!("the control group allows {quota:.2} of {online} processors");
 

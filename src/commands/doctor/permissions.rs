@@ -10,7 +10,7 @@ use rustix::fs::Access;
 use crate::config::{self, Http};
 
 use super::case::Case;
-use super::finding::Finding;
+use super::finding::{Finding, counted};
 
 /// Others may read, others may write, and what they write stays theirs.
 const READ_BY_ALL: u32 = 0o004;
@@ -109,7 +109,10 @@ fn secrets(case: &Case) -> Vec<Finding> {
     let is_shared = case.machine.container().is_none();
     let mut findings: Vec<Finding> = named.iter().filter_map(|file| secret(file, is_shared)).collect();
     if findings.is_empty() && !named.is_empty() {
-        findings.push(Finding::ok(format!("{} files that hold secrets can be read by whom they are for", named.len())));
+        findings.push(Finding::ok(format!(
+            "{} with secrets can be read by whom it is for",
+            counted(named.len() as u64, "file")
+        )));
     }
     findings
 }
