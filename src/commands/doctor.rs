@@ -1,6 +1,6 @@
 //! `tapline doctor`: what of the machine, the data and the network would make trouble, and what to do about it.
 //!
-//! Each check is a file of its own and one line of [`CHECKS`]. A check looks at the [`Case`] and says what it found in
+//! Each check is a file of its own and one line of `CHECKS`. A check looks at the `Case` and says what it found in
 //! words; it changes nothing that stays, takes no lock, and may run beside the service.
 
 mod abilities;
