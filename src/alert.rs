@@ -168,6 +168,9 @@ pub struct Message {
     /// Of what kind its incident is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
+    /// Of what other kinds it was, in messages before: whoever heard of those hears of its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Kind>,
     /// Which incident it is about; the same in all of its messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,
@@ -192,6 +195,12 @@ pub struct Message {
 }
 
 impl Message {
+    /// Whether it is for somebody who is told of these kinds only; of all, when there are none.
+    pub fn is_for(&self, only: &[Kind]) -> bool {
+        let is_wanted = |kind: &Kind| only.contains(kind);
+        only.is_empty() || self.kind.as_ref().is_none_or(is_wanted) || self.before.iter().any(is_wanted)
+    }
+
     /// It as an object for programs: what a webhook and a command get.
     pub fn json(&self) -> Value {
         let text = |at: Option<DateTime<Utc>>| at.as_ref().map(time_text);
@@ -235,6 +244,7 @@ impl Message {
             id: format!("{}_all", last.id),
             event: Event::Summary,
             kind: None,
+            before: Vec::new(),
             incident: None,
             at: now,
             since: all.first().map(|message| message.at),

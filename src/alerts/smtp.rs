@@ -49,6 +49,9 @@ const STEP_MAX: Duration = Duration::from_secs(15);
 /// The codes by which a server says that it is the message that it does not want (RFC 5321, 4.2.3): too large.
 const MESSAGE_CODES: &[&str] = &["552"];
 
+/// The codes by which it says that it is one of the recipients (RFC 5321, 4.2.3; RFC 7504).
+const RECIPIENT_CODES: &[&str] = &["550", "551", "553", "556"];
+
 type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
 struct Smtp {
@@ -144,7 +147,7 @@ impl Destination for Smtp {
         let bytes = mail.formatted();
         let Err(error) = self.transport.send_raw(mail.envelope(), &bytes).await else { return Ok(()) };
         // One recipient whom nobody knows there must not keep it from the others.
-        if !error.is_permanent() || self.recipients.len() == 1 {
+        if !has_code(&error, RECIPIENT_CODES) || self.recipients.len() == 1 {
             return Err(sort(&error));
         }
         let mut refused = None;
@@ -172,7 +175,7 @@ impl Smtp {
         let auto = HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned());
         let mut builder = MessageBuilder::new()
             .from(self.from.clone())
-            .subject(message.title.as_str())
+            .subject(format!("[tapline {}] {}", message.from.name, message.title))
             .date(message.at.into())
             .message_id(Some(id(&message.id)))
             .raw_header(auto)
@@ -190,10 +193,13 @@ impl Smtp {
     }
 }
 
+fn has_code(error: &lettre::transport::smtp::Error, codes: &[&str]) -> bool {
+    error.status().is_some_and(|code| codes.contains(&code.to_string().as_str()))
+}
+
 fn sort(error: &lettre::transport::smtp::Error) -> TellError {
-    let is_of_message = error.status().is_some_and(|code| MESSAGE_CODES.contains(&code.to_string().as_str()));
     let cause = anyhow::anyhow!("{error}");
-    if is_of_message { TellError::Refused(cause) } else { TellError::again(cause) }
+    if has_code(error, MESSAGE_CODES) { TellError::Refused(cause) } else { TellError::again(cause) }
 }
 
 #[cfg(test)]

@@ -35,8 +35,10 @@ use crate::units::Size;
 
 use super::parts::Parts;
 
-/// How often it is looked at what is wrong.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked at what is wrong: each second, or where an incident takes long to become one, less often.
+const LOOK_MIN: Duration = Duration::from_secs(1);
+const LOOK_MAX: Duration = Duration::from_secs(5);
+const LOOKS: u32 = 10;
 
 /// A writer that does not answer for so long waits for the disk; for the longer time, it hangs.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -199,10 +201,13 @@ impl Alerts {
         let state = shared.writer.state(ALERTS_KEY).await?;
         let saved = SavedAlerts::read(&state);
         let words = words(settings, &shared.folder_id().await?, sources);
+        let mut files = self.files.subscribe();
+        // They have been looked at before.
+        files.mark_changed();
         let world = ServiceWorld {
             fs: Arc::clone(&parts.fs),
             root: parts.root.clone(),
-            files: self.files.subscribe(),
+            files,
             known: Arc::default(),
             declared: declared(settings, &shared.context)?,
             since: shared.context.now(),
@@ -210,7 +215,8 @@ impl Alerts {
             shared: shared.clone(),
         };
         let rules = Rules::from(&settings.incidents);
-        let alerting = Alerting::new(world, words, rules, saved, listeners, shared.context, LOOK_EVERY);
+        let every = (settings.incidents.after.0 / LOOKS).clamp(LOOK_MIN, LOOK_MAX);
+        let alerting = Alerting::new(world, words, rules, saved, listeners, shared.context, every);
         self.task = Some(tokio::spawn(alerting.run(self.stop.clone())));
         Ok(())
     }

@@ -14,7 +14,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::alert::{About, Event, Kind};
@@ -22,10 +22,6 @@ use crate::alert::{About, Event, Kind};
 pub use self::rules::Rules;
 use incident::{Incident, Member, Recent};
 use quota::Quota;
-
-/// Those that break together become due one after the other: the first waits so long for the next, and so long at most.
-const GATHER: TimeDelta = TimeDelta::seconds(30);
-const GATHER_MAX: TimeDelta = TimeDelta::minutes(2);
 
 /// Something that is wrong at this moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +64,7 @@ fn key(kind: Kind, name: &str) -> String {
 /// Of what nobody knows how it is at this moment: there, nothing opens and nothing is over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unknown {
-    /// Everything but the disk.
+    /// Everything but a disk that is full, which is why nothing else is known.
     pub all: bool,
     /// Loaders that have just been started.
     pub loaders: BTreeSet<String>,
@@ -76,9 +72,8 @@ pub struct Unknown {
 
 impl Unknown {
     fn has(&self, key: &str) -> bool {
-        let is_disk = matches!(key, "disk" | "room");
         let loader = key.strip_prefix("loader/");
-        (self.all && !is_disk) || loader.is_some_and(|loader| self.loaders.contains(loader))
+        (self.all && key != "disk") || loader.is_some_and(|loader| self.loaders.contains(loader))
     }
 }
 
@@ -98,8 +93,10 @@ pub struct Look {
 pub struct Told {
     /// What happened to the incident.
     pub event: Event,
-    /// Its kind.
+    /// Its kind; of one that is over, the last that was told.
     pub kind: Option<Kind>,
+    /// What it was told as before.
+    pub before: Vec<Kind>,
     /// Its number.
     pub incident: Option<u64>,
     /// When it began.
@@ -126,6 +123,7 @@ impl Told {
         Self {
             event,
             kind: None,
+            before: Vec::new(),
             incident: None,
             since: None,
             until: None,
@@ -256,8 +254,7 @@ impl Incidents {
             let since = |key: &str| self.due.get(key).copied().unwrap_or(now);
             let first = all.iter().map(|(key, _)| since(key)).min().unwrap_or(now);
             let last = all.iter().map(|(key, _)| since(key)).max().unwrap_or(now);
-            let is_whole = now - last >= GATHER || now - first >= GATHER_MAX;
-            if is_whole || rules::is_urgent(kind) {
+            if rules.is_whole(first, last, now) || rules::is_urgent(kind) {
                 self.open_all(all, now);
             }
         }
@@ -301,6 +298,7 @@ impl Incidents {
                 // Whoever heard of the one has heard of its parts.
                 child.parent = incident.told_at.is_some().then_some(incident.number);
                 (child.told_at, child.said_at) = (incident.told_at, incident.said_at);
+                child.told_as.clone_from(&incident.told_as);
                 for key in verdict.still {
                     if let Some(member) = incident.members.remove(&key) {
                         child.take(key, member);

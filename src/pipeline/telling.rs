@@ -257,8 +257,7 @@ impl Attended {
     /// What is told next of what waits, and the number of its last; `None` when nothing of it is for this destination.
     fn choose(&self, waiting: &[Numbered]) -> Option<(Arc<Message>, u64)> {
         let only = &self.listener.only;
-        let is_wanted = |message: &Message| only.is_empty() || message.kind.is_none_or(|kind| only.contains(&kind));
-        let wanted: Vec<&Numbered> = waiting.iter().filter(|waiting| is_wanted(&waiting.message)).collect();
+        let wanted: Vec<&Numbered> = waiting.iter().filter(|waiting| waiting.message.is_for(only)).collect();
         let (first, last) = (wanted.first()?, wanted.last()?);
         if self.is_failing && wanted.len() > FEW {
             let all: Vec<&Message> = wanted.iter().map(|waiting| &*waiting.message).collect();
@@ -336,6 +335,7 @@ mod tests {
             id: format!("a_{title}"),
             event: Event::Opened,
             kind,
+            before: Vec::new(),
             incident: None,
             at: "2026-11-23T07:04:05Z".parse().unwrap(),
             since: None,

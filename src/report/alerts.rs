@@ -43,6 +43,7 @@ impl Words {
             id: format!("a_{}_{number:x}", self.mark),
             event: told.event,
             kind: told.kind,
+            before: told.before.clone(),
             incident: told.incident.map(|incident| format!("i_{}_{incident:x}", self.mark)),
             at: now,
             since: told.since,
@@ -286,8 +287,8 @@ fn opened(kind: Kind, who: &str, be: &str, its: &str) -> String {
 fn over(kind: Kind, who: &str, are: bool) -> String {
     let (be, s) = if are { ("are", "") } else { ("is", "s") };
     match kind {
-        Kind::DiskFull => "there is room again: tapline goes on".to_owned(),
-        Kind::DiskNearlyFull => "there is room on the disk again".to_owned(),
+        Kind::DiskFull => "there is room again: collecting goes on".to_owned(),
+        Kind::DiskNearlyFull => "the disk is not nearly full any more".to_owned(),
         Kind::LoaderParked | Kind::StoreDown => format!("{who} load{s} again"),
         Kind::LoaderBehind => format!("{who} {be} caught up"),
         Kind::BrokenFile => format!("{who}: the YAML is in order"),
@@ -418,7 +419,7 @@ mod tests {
         insta::assert_snapshot!(page, @r"
         the disk is full: nothing is collected
           To do: make room, or set `retain`; it goes on by itself.
-          there is room again: tapline goes on
+          there is room again: collecting goes on
         tapline has stopped
           To do: see to the disk and start it again; it recovers by itself.
           tapline is well again
@@ -427,7 +428,7 @@ mod tests {
           x is well again
         the disk is nearly full
           To do: make room, or set `retain`, before nothing can be written.
-          there is room on the disk again
+          the disk is not nearly full any more
         loader x is parked: the store refuses
           To do: mend what the store says; it is tried again by itself.
           loader x loads again

@@ -13,7 +13,7 @@ use tapline::simulator::x::{self, X};
 use crate::support::tap::{PATIENCE, Process, Tap, pause, wait_until};
 
 /// One that any place takes, and one with signs that change where they are put into an address, JSON or a page.
-const CANARIES: [&str; 2] = ["canary5e9c2f7a1b", "canary+5e9c/2f7a \"1b\""];
+pub const CANARIES: [&str; 2] = ["canary5e9c2f7a1b", "canary+5e9c/2f7a \"1b\""];
 
 /// Every form in which it could stand somewhere.
 fn forms() -> impl Iterator<Item = String> {
@@ -25,7 +25,7 @@ fn forms() -> impl Iterator<Item = String> {
     })
 }
 
-fn assert_silent(what: &str, text: &str) {
+pub fn assert_silent(what: &str, text: &str) {
     for form in forms() {
         if let Some(at) = text.find(&form) {
             let around: String = text[at.saturating_sub(300)..].chars().take(600).collect();
@@ -111,7 +111,7 @@ fn with_secret(tree: &Value, place: &str) -> [Value; 4] {
     })
 }
 
-fn command(tap: &Tap, arguments: &[&str]) -> Command {
+pub fn command(tap: &Tap, arguments: &[&str]) -> Command {
     let mut command = tap.command(arguments);
     for (index, canary) in CANARIES.iter().enumerate() {
         command.env(format!("CANARY_{index}"), canary);
@@ -126,7 +126,7 @@ fn said(tap: &Tap, arguments: &[&str]) -> (bool, String) {
 }
 
 /// Every file below a folder, with its name.
-fn everything(dir: &Path) -> String {
+pub fn everything(dir: &Path) -> String {
     let (mut text, mut dirs) = (String::new(), vec![dir.to_owned()]);
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).unwrap() {

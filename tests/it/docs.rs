@@ -131,6 +131,56 @@ fn every_store_is_explained() {
     }
 }
 
+/// `docs/alerts.md` has every way of telling, every kind, every event and every key, and its examples are right.
+#[test]
+fn alerts_are_explained() {
+    let page = fs::read_to_string(root().join("docs/alerts.md")).unwrap();
+    for kind in tapline::alerts::DESTINATIONS {
+        for scheme in kind.schemes {
+            let is_there =
+                [format!("`{scheme}:"), format!("\"{scheme}:")].iter().any(|form| page.contains(form.as_str()));
+            assert!(is_there || scheme.ends_with("+http"), "docs/alerts.md has the scheme {scheme}");
+        }
+        for (option, _) in kind.options {
+            assert!(
+                [format!("`?{option}="), format!("`&{option}=")].iter().any(|form| page.contains(form.as_str())),
+                "{option}"
+            );
+        }
+        assert!(kind.keys.iter().all(|key| page.contains(&format!("`{key}`"))), "{}", kind.name);
+    }
+    for kind in tapline::alert::Kind::ALL {
+        assert!(page.contains(&format!("| `{}` |", kind.word())), "docs/alerts.md has the kind {}", kind.word());
+    }
+    let block = |start: &str| -> String {
+        let from = page.find(start).unwrap_or_else(|| panic!("the page has {start}"));
+        let lines = page[from..].lines().take_while(|line| line.starts_with("    ") || line.is_empty());
+        lines.map(|line| line.strip_prefix("    ").unwrap_or(line).to_owned() + "\n").collect()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (file, sources) = (dir.path().join("tapline.yaml"), dir.path().join("sources"));
+    fs::create_dir(&sources).unwrap();
+    let destinations = block("    # config/tapline.yaml\n").split("\n\n").next().unwrap().to_owned();
+    fs::write(&file, destinations + "\n" + &block("    incidents:\n")).unwrap();
+    let checked = std::process::Command::new(env!("CARGO_BIN_EXE_tapline"))
+        .args(["check", "--config", file.to_str().unwrap(), "--sources", sources.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let keys =
+        serde_json::to_value(tapline::config::Incidents { name: Some("x".into()), ..Default::default() }).unwrap();
+    let shown: Value = yaml(&file)["incidents"].clone();
+    assert_eq!(
+        shown.as_object().unwrap().keys().collect::<Vec<_>>(),
+        keys.as_object().unwrap().keys().collect::<Vec<_>>()
+    );
+    assert_eq!(shown["per_hour"], keys["per_hour"], "what the page shows are the defaults");
+    // The JSON of a message, with the keys that it has.
+    let json: Value = serde_json::from_str(&block("    {\n      \"shape\"")).unwrap();
+    let message: tapline::alert::Message = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!(message.json(), json);
+}
+
 /// Every kind of entry that the code can write stands in `docs/ledger.md`, and nothing else does.
 #[test]
 fn every_entry_of_the_ledger_is_explained() {
@@ -145,7 +195,7 @@ fn every_entry_of_the_ledger_is_explained() {
     let mut written = BTreeSet::new();
     for (_, text) in product_files(&root().join("src")) {
         let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
-        for before in [".note(", "Note::new(", "Self::new(", ".complete(", "Self { kind: "] {
+        for before in [".note(", ".line_of(", "Note::new(", "Self::new(", ".complete(", "Self { kind: "] {
             for (at, _) in code.match_indices(before) {
                 let rest = code[at + before.len()..].trim_start();
                 let kind = rest.strip_prefix('"').and_then(|rest| rest.split_once('"'));

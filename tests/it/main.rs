@@ -59,6 +59,9 @@ mod metrics;
 mod web;
 // What must never be seen.
 mod canary;
+// What a person is told when something breaks: the real program and real servers, and a week in paused time.
+mod alerts;
+mod alerts_week;
 // Exports, read with what researchers read them with.
 mod export;
 // The data folder's format: refused, upgraded, and readable for ever.

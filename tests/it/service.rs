@@ -322,7 +322,7 @@ async fn a_start_on_a_full_disk_waits() {
 }
 
 /// A small file system of its own for the data, if this user may have one.
-fn mount(tap: &Tap) -> Option<Unmount<'_>> {
+pub fn mount(tap: &Tap) -> Option<Unmount<'_>> {
     fs::create_dir(tap.data()).unwrap();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tapline-test"]).arg(tap.data()).status();
     if mounted.is_ok_and(|status| status.success()) {
@@ -333,7 +333,7 @@ fn mount(tap: &Tap) -> Option<Unmount<'_>> {
 }
 
 /// Fills it to the last byte, with a file that may be removed.
-fn fill(tap: &Tap) -> PathBuf {
+pub fn fill(tap: &Tap) -> PathBuf {
     let ballast = tap.data().join("ballast");
     let filled = Command::new("dd")
         .args(["if=/dev/zero", "bs=512", &format!("of={}", ballast.display())])
@@ -344,7 +344,7 @@ fn fill(tap: &Tap) -> PathBuf {
     ballast
 }
 
-struct Unmount<'a>(&'a Tap);
+pub struct Unmount<'a>(&'a Tap);
 
 impl Drop for Unmount<'_> {
     fn drop(&mut self) {

@@ -39,6 +39,9 @@ pub(super) struct Incident {
     /// When it was opened, which is some time after it began.
     opened_at: DateTime<Utc>,
     pub(super) since: DateTime<Utc>,
+    /// The kinds that it was told as, the last one last.
+    #[serde(default)]
+    pub(super) told_as: Vec<Kind>,
     /// When its opening was told.
     #[serde(default)]
     pub(super) told_at: Option<DateTime<Utc>>,
@@ -150,6 +153,7 @@ impl Incident {
             number,
             opened_at: now,
             since: now,
+            told_as: Vec::new(),
             told_at: None,
             said_at: None,
             over: None,

@@ -126,6 +126,7 @@ impl Incidents {
                 let incident = self.incident(number)?;
                 incident.told_at = Some(now);
                 incident.said_at = Some(now);
+                incident.told_as = vec![incident.kind()];
                 incident.members.values_mut().for_each(|member| member.is_worse = false);
                 Some(of(incident, Event::Opened, incident.about()))
             }
@@ -134,7 +135,9 @@ impl Incidents {
                 incident.said_at = Some(now);
                 let worse = incident.members.values().filter(|member| member.is_worse).map(about).collect();
                 incident.members.values_mut().for_each(|member| member.is_worse = false);
-                Some(of(incident, Event::Worse, worse))
+                let told = of(incident, Event::Worse, worse);
+                incident.told_as.push(incident.kind());
+                Some(told)
             }
             What::Reminder(number) => {
                 let incident = self.incident(number)?;
@@ -172,8 +175,12 @@ impl Incidents {
 }
 
 fn of(incident: &super::Incident, event: Event, about: Vec<About>) -> Told {
+    // An end, or a reminder, is of what was told, whatever it has turned into; what is worse is of its new kind.
+    let kind = if event == Event::Worse { None } else { incident.told_as.last().copied() };
+    let before = incident.told_as.iter().copied().filter(|told| Some(*told) != kind).collect();
     Told {
-        kind: Some(incident.kind()),
+        kind: Some(kind.unwrap_or_else(|| incident.kind())),
+        before,
         incident: Some(incident.number),
         since: Some(incident.since),
         about,

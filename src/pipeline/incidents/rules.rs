@@ -11,6 +11,14 @@ use super::Condition;
 /// A file that is written, or compressed, takes room for a moment.
 const ROOM_AFTER: TimeDelta = TimeDelta::minutes(1);
 
+/// Those that break together become due one after the other. The first waits for the next for a part of the time that it
+/// has waited anyway, and so long at most.
+const GATHER_PART: i32 = 10;
+const GATHER_MAX: TimeDelta = TimeDelta::seconds(30);
+
+/// The last is waited for no longer than so many such times.
+const GATHER_TIMES: i32 = 4;
+
 /// The thresholds. All of them are those of `incidents:` in the service's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -41,12 +49,18 @@ impl From<&config::Incidents> for Rules {
 }
 
 impl Rules {
+    /// Whether everything has come that comes together, when the first and the last of it came then.
+    pub(super) fn is_whole(&self, first: DateTime<Utc>, last: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        let gather = (self.after / GATHER_PART).min(GATHER_MAX);
+        now - last >= gather || now - first >= gather * GATHER_TIMES
+    }
+
     /// Whether a condition has held for long enough.
     pub(super) fn is_due(&self, condition: &Condition, since: DateTime<Utc>, now: DateTime<Utc>) -> bool {
         let held = now - since;
         match condition.kind {
             Kind::DiskFull | Kind::Stopped | Kind::Damage | Kind::Refused | Kind::Stalled | Kind::OverBudget => true,
-            Kind::DiskNearlyFull => held >= ROOM_AFTER,
+            Kind::DiskNearlyFull => held >= ROOM_AFTER.min(self.after),
             Kind::LayoutChanged | Kind::Blocked | Kind::Broken if condition.count > 0 => {
                 // Only what ticks have shown counts: a market that closes with a failure is not broken all night.
                 let shown = condition.last.unwrap_or(now) - since;

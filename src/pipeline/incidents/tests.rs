@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
+use chrono::TimeDelta;
+
 use super::*;
 use crate::config;
 

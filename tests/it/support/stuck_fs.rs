@@ -1,7 +1,8 @@
-//! A real disk that stands still while a test wants it to: whatever appends waits until it may go on.
+//! A real disk that stands still while a test wants it to: whatever appends waits until it may go on. Or it fails.
 
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use chrono::{DateTime, Utc};
@@ -13,11 +14,17 @@ pub struct StuckFs(Arc<Gate>);
 
 #[derive(Default)]
 struct Gate {
+    is_broken: AtomicBool,
     is_stuck: Mutex<bool>,
     changed: Condvar,
 }
 
 impl StuckFs {
+    /// From now on nothing is written.
+    pub fn fail(&self) {
+        self.0.is_broken.store(true, Ordering::SeqCst);
+    }
+
     /// From now on nothing is appended, or what was stuck goes on.
     pub fn stick(&self, is_stuck: bool) {
         *self.0.is_stuck.lock().unwrap() = is_stuck;
@@ -26,8 +33,9 @@ impl StuckFs {
 }
 
 impl Gate {
-    fn pass(&self) {
+    fn pass(&self) -> io::Result<()> {
         drop(self.changed.wait_while(self.is_stuck.lock().unwrap(), |is_stuck| *is_stuck).unwrap());
+        if self.is_broken.load(Ordering::SeqCst) { Err(io::Error::other("input/output error")) } else { Ok(()) }
     }
 }
 
@@ -38,12 +46,12 @@ struct StuckFile {
 
 impl File for StuckFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.gate.pass();
+        self.gate.pass()?;
         self.file.append(bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.gate.pass();
+        self.gate.pass()?;
         self.file.sync()
     }
 
