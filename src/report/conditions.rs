@@ -132,3 +132,114 @@ pub fn nearly_full(free: u64, least: u64, is_open: bool) -> Option<Condition> {
 pub fn of_service(kind: Kind, why: impl Into<String>) -> Condition {
     Condition { kind, name: String::new(), since: None, last: None, count: 0, why: why.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::to_raw_value;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fs::Disk;
+    use crate::pipeline::state;
+    use crate::report::committed::Running;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    /// What is wrong at noon, in words, and which loaders are not known.
+    fn wrong(root: &std::path::Path, entries: &[(&str, Value)], waits: TimeDelta) -> (Vec<String>, Vec<String>) {
+        let state: state::State =
+            entries.iter().map(|(key, value)| ((*key).to_owned(), to_raw_value(value).unwrap())).collect();
+        let now = at("2026-11-23T12:00:00Z");
+        let running = Running { pid: None, since: Some(at("2026-11-23T00:00:00Z")) };
+        let committed = Committed::of(Arc::new(Disk), root, state, Some(running), now);
+        let declared = [Declared { name: "pg".into(), waits }];
+        let (found, unknown) = conditions(&committed, &BTreeMap::new(), &declared);
+        let words = |condition: &Condition| {
+            let since = condition.since.map(|at| at.format("%H:%M").to_string()).unwrap_or_default();
+            format!("{} {} since {since}: {}", condition.kind.word(), condition.name, condition.why)
+        };
+        (found.iter().map(words).collect(), unknown.loaders.into_iter().collect())
+    }
+
+    fn loader(state: &str) -> Value {
+        json!({ "to": "postgres://h/db", "streams": ["*"], "state": state, "since": "2026-11-23T10:00:00Z", "retries": 3, "error": "refused" })
+    }
+
+    #[test]
+    fn a_loader_is_parked_or_waits_or_is_not_known_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        for (state, expected) in [
+            ("parked", &["loader_parked pg since 10:00: refused"][..]),
+            ("waiting", &["store_down pg since 10:00: refused"]),
+            ("loading", &[]),
+        ] {
+            let (found, unknown) = wrong(dir.path(), &[("loader/pg", loader(state))], TimeDelta::zero());
+            assert_eq!(
+                (found.as_slice(), unknown.is_empty()),
+                (&*expected.iter().map(|&word| word.to_owned()).collect::<Vec<_>>(), true),
+                "{state}"
+            );
+        }
+        for state in ["connecting", "stopped"] {
+            assert_eq!(
+                wrong(dir.path(), &[("loader/pg", loader(state))], TimeDelta::zero()),
+                (vec![], vec!["pg".to_owned()]),
+                "{state}"
+            );
+        }
+        assert_eq!(wrong(dir.path(), &[], TimeDelta::zero()), (vec![], vec!["pg".to_owned()]), "nothing is saved yet");
+        // One that the settings do not name any more is nobody's business.
+        let (found, _) = wrong(
+            dir.path(),
+            &[("loader/pg", loader("loading")), ("loader/gone", loader("parked"))],
+            TimeDelta::zero(),
+        );
+        assert_eq!(found, [] as [String; 0]);
+    }
+
+    #[test]
+    fn a_loader_is_as_far_behind_as_the_first_record_that_it_has_not_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = |time: &str| {
+            format!(
+                "{{\"observed_at\":\"2026-11-23T{time}.000000Z\",\"source\":\"x\",\"id\":\"r_{time}\",\"type\":\"t\",\"data\":1}}\n"
+            )
+        };
+        let lines = [line("09:00:00"), line("10:30:00"), line("11:59:30")];
+        let day = dir.path().join("x/dt=2026-11-23");
+        std::fs::create_dir_all(&day).unwrap();
+        std::fs::write(day.join("x-000000000001.jsonl"), lines.concat()).unwrap();
+        let saved = json!({
+            "first": 1, "segment": 1, "day": "2026-11-23", "len": lines.concat().len(), "lines": 3,
+            "begun_at": "2026-11-23T09:00:00Z", "closed": false,
+        });
+        let behind = |lines_loaded: usize, waits: TimeDelta| {
+            let offset: usize = lines[..lines_loaded].iter().map(String::len).sum();
+            let loaded = json!({ "at": { "segment": 1, "offset": offset }, "records": 0, "exists": 0, "dead": 0 });
+            let entries = [("loader/pg", loader("loading")), ("stream/x", saved.clone()), ("loaded/pg/x", loaded)];
+            wrong(dir.path(), &entries, waits).0
+        };
+        let none = TimeDelta::zero();
+        assert_eq!(behind(0, none), ["loader_behind pg since 09:00: what came 3h ago is not in postgres://h/db yet"]);
+        assert_eq!(
+            behind(1, none),
+            ["loader_behind pg since 10:30: what came 1h 30m ago is not in postgres://h/db yet"]
+        );
+        assert_eq!(behind(2, none), [] as [String; 0], "half a minute is nothing");
+        assert_eq!(behind(3, none), [] as [String; 0]);
+        // One that takes closed segments only is not late by what it waits for.
+        assert_eq!(behind(0, TimeDelta::hours(2)).len(), 1);
+        assert_eq!(behind(1, TimeDelta::hours(2)), [] as [String; 0]);
+    }
+
+    #[test]
+    fn a_disk_that_was_nearly_full_needs_a_little_more() {
+        for (free, is_open, expected) in [(99, false, true), (100, false, false), (109, true, true), (110, true, false)]
+        {
+            assert_eq!(nearly_full(free, 100, is_open).is_some(), expected, "{free} {is_open}");
+        }
+        assert!(nearly_full(u64::MAX, u64::MAX, true).is_none());
+    }
+}

@@ -79,6 +79,13 @@ fn service(dir: &Path) -> Value {
             { "to": "postgres://user:password@127.0.0.1:1/db", "name": "pg", "streams": "x*" },
             { "to": "http://127.0.0.1:1/path?key=b", "name": "hook", "streams": "x*" },
         ],
+        "alerts": [
+            { "to": "https://user:password@127.0.0.1:1/path?key=b", "headers": { "X-Key": "a" }, "name": "web", "only": ["broken"], "timeout": "5s" },
+            { "to": "slack+https://127.0.0.1:1/services/T0/B0/x", "name": "chat" },
+            { "to": "smtp://user:password@127.0.0.1:1?tls=none", "from": "a@example.org", "recipients": ["b@example.org"], "name": "mail" },
+            { "to": "command:/nowhere/program", "args": ["a"], "name": "program" },
+        ],
+        "incidents": { "name": "here", "after": "5m", "at_latest": "2h", "disk_free": "1GiB" },
     })
 }
 
