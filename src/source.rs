@@ -263,6 +263,12 @@ pub trait Settings: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'stati
         Vec::new()
     }
 
+    /// The names that a record's `data` has, where the file alone says them. `None`, the default, is for what upstream
+    /// names itself.
+    fn data_names(&self) -> Option<Vec<String>> {
+        None
+    }
+
     /// Makes the source. No network yet: that begins with [`Source::connect`].
     ///
     /// # Errors
@@ -332,6 +338,11 @@ pub trait Opener: Send + Sync {
     fn upstream(&self) -> Vec<Url> {
         Vec::new()
     }
+
+    /// See [`Settings::data_names`].
+    fn data_names(&self) -> Option<Vec<String>> {
+        None
+    }
 }
 
 impl<S: Settings> Opener for S {
@@ -345,6 +356,10 @@ impl<S: Settings> Opener for S {
 
     fn upstream(&self) -> Vec<Url> {
         Settings::upstream(self)
+    }
+
+    fn data_names(&self) -> Option<Vec<String>> {
+        Settings::data_names(self)
     }
 
     fn open(&self, context: &Context) -> anyhow::Result<Box<dyn Source>> {

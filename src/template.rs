@@ -26,7 +26,7 @@ pub struct Template {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(String),
-    Slot { what: What, format: Option<String>, default: String },
+    Slot { what: What, format: Option<String>, default: Option<String> },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,9 @@ enum What {
 }
 
 impl Template {
+    /// What it can put in beside the values of `data`.
+    pub const ENVELOPE: [&str; 5] = ["observed_at", "published_at", "source", "id", "type"];
+
     /// Reads a template.
     ///
     /// # Errors
@@ -73,6 +76,14 @@ impl Template {
         Ok(Self { parts })
     }
 
+    /// The names in `data` that it asks for, and whether it says what is written where there is no such value.
+    pub fn data_names(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Slot { what: What::Data(path), default, .. } => Some((path.first()?.as_str(), default.is_some())),
+            _ => None,
+        })
+    }
+
     /// Appends a line's rendering and a line feed: exactly one line, whatever the record says.
     pub fn render(&self, line: &Line<'_>, timezone: Tz, out: &mut Vec<u8>) {
         let mut text = String::new();
@@ -81,7 +92,7 @@ impl Template {
                 Part::Text(plain) => text.push_str(plain),
                 Part::Slot { what, format, default } => match value_of(what, line) {
                     Some(value) => put(&mut text, &value, format.as_deref(), timezone),
-                    None => text.push_str(default),
+                    None => text.push_str(default.as_deref().unwrap_or_default()),
                 },
             }
         }
@@ -91,7 +102,7 @@ impl Template {
 }
 
 fn slot(inner: &str) -> Result<Part, String> {
-    let (inner, default) = inner.split_once('|').map_or((inner, ""), |(inner, default)| (inner, default));
+    let (inner, default) = inner.split_once('|').map_or((inner, None), |(inner, default)| (inner, Some(default)));
     let (name, format) = inner.split_once(':').map_or((inner, None), |(name, format)| (name, Some(format)));
     let what = match name.trim() {
         "" => return Err("`{}` names no value; write `{observed_at}` or the name of a field".to_owned()),
@@ -106,7 +117,7 @@ fn slot(inner: &str) -> Result<Part, String> {
     if let Some(format) = format.filter(is_wrong) {
         return Err(format!("`{format}` is not a time format; write letters such as %Y-%m-%d %H:%M:%S"));
     }
-    Ok(Part::Slot { what, format: format.map(str::to_owned), default: default.to_owned() })
+    Ok(Part::Slot { what, format: format.map(str::to_owned), default: default.map(str::to_owned) })
 }
 
 fn value_of<'a>(what: &What, line: &'a Line<'_>) -> Option<Cow<'a, str>> {

@@ -135,6 +135,10 @@ impl Settings for Scrape {
         page_url(&self.url).into_iter().collect()
     }
 
+    fn data_names(&self) -> Option<Vec<String>> {
+        Some(self.fields.0.iter().map(|(name, _)| name.clone()).collect())
+    }
+
     fn open(self, context: &Context) -> anyhow::Result<Box<dyn Source>> {
         let all = |problems: Vec<Problem>| {
             let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();

@@ -10,7 +10,6 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Global;
-use crate::config;
 use crate::fs::Disk;
 use crate::simulator::Running as _;
 use crate::simulator::faults::Faults;
@@ -18,7 +17,7 @@ use crate::simulator::quote::{Exchange, Quote};
 use crate::simulator::x::{self, X};
 
 use super::run::Run;
-use super::{logging, signals};
+use super::{logging, signals, sources};
 
 /// The demo's sources, with `{address}` for where the simulated exchange listens, and `{x}` for the simulated X.
 const SOURCES: [(&str, &str); 3] = [
@@ -68,12 +67,11 @@ impl Demo {
     async fn show(self, global: &Global, stop: CancellationToken) -> anyhow::Result<ExitCode> {
         let exchange = open(self.faults).await?;
         let x = open_x().await?;
-        let sources = self.dir.join("sources");
-        let data = self.dir.join("data");
-        write_sources(&sources, &exchange, &x).with_context(|| format!("cannot write {}", sources.display()))?;
+        let (folder, data) = (self.dir.join("sources"), self.dir.join("data"));
+        write_sources(&folder, &exchange, &x).with_context(|| format!("cannot write {}", folder.display()))?;
         say_where(&self.dir, &exchange, &x)?;
-        let global = Global { sources, data: Some(data.clone()), ..global.clone() };
-        let settings = config::Service { data, ..config::Service::default() };
+        let global = Global { sources: folder, data: Some(data), ..global.clone() };
+        let settings = sources::default_service(&global)?;
         Run { stdout: true, ..Run::default() }.serve(Arc::new(Disk), &global, settings, stop).await
     }
 }

@@ -72,6 +72,7 @@ impl Run {
         // First of all: in a container, process 1 is sent no signal that it has not asked for.
         let stop = runtime.block_on(async { signals::stop_token() })?;
         logging::start(global)?;
+        sources::ensure_named(&global.sources, &self.source)?;
         let Some(settings) = sources::load_service(global) else { return Ok(ExitCode::FAILURE) };
         let code = runtime.block_on(self.serve(Arc::new(Disk), global, settings, stop));
         // A page that is still being parsed must not keep the process.

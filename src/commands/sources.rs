@@ -27,6 +27,19 @@ pub fn read_service(global: &Global) -> Result<Service, Vec<Diagnostic>> {
     Ok(settings)
 }
 
+/// The settings of a service that reads no file: the defaults, with what the command line overrides.
+///
+/// # Errors
+/// When the endpoint would be open to other machines without a token.
+pub fn default_service(global: &Global) -> anyhow::Result<Service> {
+    let mut settings = Service::default();
+    if let Some(data) = &global.data {
+        settings.data.clone_from(data);
+    }
+    override_http(&mut settings.http, global).map_err(anyhow::Error::msg)?;
+    Ok(settings)
+}
+
 /// The command line says where the endpoint is; who may see it stands in the file, or in one of its own.
 fn override_http(http: &mut Http, global: &Global) -> Result<(), String> {
     match (&mut *http, &global.http) {
@@ -116,6 +129,24 @@ pub fn names(dir: &Path) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+/// Refuses names that no file of a folder has: a service that waits for them would look like one that works.
+///
+/// # Errors
+/// With the names that there are.
+pub fn ensure_named(dir: &Path, wanted: &[String]) -> anyhow::Result<()> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let known = names(dir);
+    let Some(gone) = wanted.iter().find(|name| !known.contains(name)) else { return Ok(()) };
+    let there_are = if known.is_empty() { "none at all".to_owned() } else { known.join(", ") };
+    let hint = match config::nearest(gone, known.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`? There are: {there_are}"),
+        None => format!("there are: {there_are}"),
+    };
+    anyhow::bail!("there is no source `{gone}` in {}; {hint}", dir.display())
 }
 
 /// The source of this name in a folder, or what is wrong with its file; `None` when there is none.

@@ -7,7 +7,8 @@ use chrono_tz::Tz;
 use serde_json::Value;
 
 use crate::alert::Wrong;
-use crate::source::{Adapter, Problem};
+use crate::source::{Adapter, Opener, Problem};
+use crate::template::Template;
 
 use super::common::{Common, check_name};
 use super::diagnostic::Diagnostic;
@@ -75,7 +76,7 @@ fn source_of(
     let settings = reading.parse_all(own, adapter.parse);
     let schedule = common.as_ref().map(|common| {
         let schedule = schedule_of(common, adapter, &mut reading);
-        check_output(common, &mut reading);
+        check_output(common, settings.as_deref(), &mut reading);
         check_connects(common, adapter, &mut reading);
         let key = if common.cron.is_some() { "cron" } else { "every" };
         if let Some(Err(message)) =
@@ -231,10 +232,27 @@ fn active_of(common: &Common, zone: Tz) -> Option<Active> {
     })
 }
 
-fn check_output(common: &Common, reading: &mut Reading<'_>) {
+fn check_output(common: &Common, settings: Option<&dyn Opener>, reading: &mut Reading<'_>) {
     if let Some(rotate) = common.output.rotate {
         reading.add(check_rotate(&["output", "rotate"], rotate));
     }
+    reading.add(check_format(common, settings));
+}
+
+/// What a rendering asks for that no record of the source has would be missing in each of its lines.
+fn check_format(common: &Common, settings: Option<&dyn Opener>) -> Option<Problem> {
+    let format = common.output.format.as_ref()?;
+    let names = settings?.data_names()?;
+    // Sources of one stream share a format: what one of them lacks is another's, where the format allows for that.
+    let is_shared = common.output.stream.is_some();
+    let mut asked = format.data_names().filter(|(_, has_default)| !(is_shared && *has_default));
+    let (gone, _) = asked.find(|(asked, _)| !names.iter().any(|name| name == asked))?;
+    let known = names.iter().map(String::as_str).chain(Template::ENVELOPE);
+    let hint = match keys::nearest(gone, known.clone()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
+    };
+    Some(Problem::new(["output", "format"], format!("no field is named `{gone}`; {hint}")))
 }
 
 fn check_connects(common: &Common, adapter: &Adapter, reading: &mut Reading<'_>) {

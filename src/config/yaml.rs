@@ -73,19 +73,35 @@ pub(super) fn parse(text: &str) -> Result<Node, NotYaml> {
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let place =
             error.location().map_or(Place { line: 1, column: 1 }, |at| Place { line: at.line(), column: at.column() });
+        if let Some(place) = tab_near(text, place.line) {
+            return NotYaml { place, message: TAB.to_owned() };
+        }
         NotYaml { place, message: words(&error.render_with_formatter(&serde_saphyr::UserMessageFormatter)) }
     })
 }
 
+/// What is said of a tab before a key, of which the library says many things but that.
+const TAB: &str = "a tab; YAML is indented with spaces";
+
+/// The first tab in the indentation of a line at which the library can have stumbled when it gives up at `line`: of the
+/// next one it has read the beginning, and what it says of a map that is not whole is said where that begins.
+fn tab_near(text: &str, line: u64) -> Option<Place> {
+    let mut near = (1..).zip(text.lines()).filter(|(number, _)| (line.saturating_sub(1)..=line + 1).contains(number));
+    near.find_map(|(line, text)| {
+        let after = text.trim_start_matches([' ', '\t']);
+        let column = text[..text.len() - after.len()].find('\t')?;
+        (!after.is_empty()).then_some(Place { line, column: column as u64 + 1 })
+    })
+}
+
 /// The limits by the library's words for them, and ours.
-const LIMITS: [(&str, &str); 7] = [
+const LIMITS: [(&str, &str); 6] = [
     ("Depth", "nested too deeply; at most 32 levels"),
     ("recursion limit", "nested too deeply; at most 32 levels"),
     ("Documents", "a file holds one document; take out the second `---` and what follows"),
     ("Alias", "too many aliases; at most 100"),
     ("Anchor", "too many anchors; at most 100"),
     ("limits breached", "too many values for a file of settings; at most 20,000"),
-    ("found a tab", "a tab; YAML is indented with spaces"),
 ];
 
 /// The library's message without the place, which is said elsewhere.

@@ -24,7 +24,7 @@ pub const SIMULATOR: Simulator = Simulator {
     name: "quote",
     about: "a stock exchange's web pages: an index, thirty stocks, prices that move",
     port: 8099,
-    paths: &["/", "/stocks", "/charset/windows-1252", "/health"],
+    paths: &["/", "/stocks", "/stock/1", "/charset/windows-1252", "/health"],
     start,
 };
 
@@ -153,9 +153,9 @@ impl Desk {
             "/stocks" => pages::stocks(self.seed, tick, fault),
             "/robots.txt" => return Reply::new(200, "text/plain", "User-agent: *\nAllow: /\n"),
             "/health" => return Reply::new(200, "text/plain", "open\n"),
-            _ => match path.strip_prefix("/charset/").and_then(pages::in_charset) {
-                Some((content_type, body)) => return Reply::new(200, content_type, body),
-                None => return Reply::new(404, "text/html", "<h1>404</h1><p>There is no such page.</p>"),
+            _ => match self.other_page(path, tick, fault) {
+                Ok(html) => html,
+                Err(reply) => return reply,
             },
         };
         let reply = with_validator(request, html.into_bytes(), tick);
@@ -166,6 +166,18 @@ impl Desk {
             Some(Fault::TornChunked) => reply.delivered(Delivery::TornChunked),
             _ => reply,
         }
+    }
+
+    /// A stock's own page, or else a reply that has no validator.
+    fn other_page(&self, path: &str, tick: u64, fault: Option<Fault>) -> Result<String, Reply> {
+        let stock = path.strip_prefix("/stock/").and_then(|series| series.parse().ok());
+        if let Some(html) = stock.and_then(|series| pages::stock(self.seed, series, tick, fault)) {
+            return Ok(html);
+        }
+        Err(match path.strip_prefix("/charset/").and_then(pages::in_charset) {
+            Some((content_type, body)) => Reply::new(200, content_type, body),
+            None => Reply::new(404, "text/html", "<h1>404</h1><p>There is no such page.</p>"),
+        })
     }
 
     fn tick(&self, number: u64) -> u64 {

@@ -94,6 +94,11 @@ fn forms() {
     assert_snapshot!(with("output: { rotate: { size: 64, every: 1h } }\n"), @"sources/one.yaml:5:21: output.rotate.size: 64 B is too small; at least 4KiB");
     assert_snapshot!(with("output: { compress: zst }\n"), @"sources/one.yaml:5:11: output.compress: `zst` is not known here; allowed: zstd, gzip, off; did you mean `zstd`?");
     assert_snapshot!(with("output: { format: \"{price\" }\n"), @"sources/one.yaml:5:11: output.format: `{` at character 1 is not closed; write `{{` for the brace itself");
+    assert_snapshot!(with("output: { format: \"{observed_at:%H}, {prcie}\" }\n"), @"sources/one.yaml:5:11: output.format: no field is named `prcie`; did you mean `price`?");
+    assert_snapshot!(with("output: { format: \"{data.volume|0}\" }\n"), @"sources/one.yaml:5:11: output.format: no field is named `volume`; there are: price, observed_at, published_at, source, id, type");
+    // Of a stream of several sources another may have it.
+    assert_eq!(with("output: { stream: all, format: \"{price|-} {volume|-} {id}\" }\n"), "");
+    assert_snapshot!(with("output: { stream: all, format: \"{volume}\" }\n"), @"sources/one.yaml:5:24: output.format: no field is named `volume`; there are: price, observed_at, published_at, source, id, type");
     assert_snapshot!(with("output: { stream: ../escape }\n"), @"sources/one.yaml:5:11: output.stream: this cannot be a name here: it must begin with a letter or a digit");
     assert_snapshot!(with("max_body: big\n"), @"sources/one.yaml:5:1: max_body: `big` is not a size; write a number with a unit, such as 64KiB, 64MiB or 50GiB");
 }
@@ -147,7 +152,18 @@ sources/one.yaml:7:1: records: `${…}:` is not a CSS selector: unexpected EOL
 fn what_is_not_yaml() {
     assert_snapshot!(check(""), @"sources/one.yaml: the file is empty");
     assert_snapshot!(check("- kind: scrape\n"), @"sources/one.yaml:1:1: the file must be a map of keys and values, such as `kind: scrape`");
-    assert_snapshot!(check("kind: scrape\n\turl: x\n"), @"sources/one.yaml:1:7: a tab; YAML is indented with spaces");
+    assert_snapshot!(check("kind: scrape\n\turl: x\n"), @"sources/one.yaml:2:1: a tab; YAML is indented with spaces");
+    for (text, place) in [
+        ("kind: scrape\nfields:\n\tprice: span\n", "3:1"),
+        ("kind: scrape\nfields:\n  price: span\n\tchange: span\n", "4:1"),
+        ("fields:\n  price:\n  \tcss: span\n  \ttype: number\n", "3:3"),
+        ("\tkind: scrape\nurl: x\n", "1:1"),
+    ] {
+        assert_eq!(check(text), format!("sources/one.yaml:{place}: a tab; YAML is indented with spaces\n"), "{text:?}");
+    }
+    // Where YAML allows for one, nothing is wrong with it.
+    assert_eq!(with("enabled:\ttrue\n"), "");
+    assert_snapshot!(with("enabled: [\n"), @"sources/one.yaml:5:10: unclosed bracket '['");
     assert_snapshot!(check("kind: scrape\nkind: scrape\n"), @"sources/one.yaml:2:1: duplicate mapping key `kind` is not allowed here");
     assert_snapshot!(check("kind: [scrape\n"), @"sources/one.yaml:1:7: unclosed bracket '['");
     assert_snapshot!(check("kind: a\n---\nkind: b\n"), @"sources/one.yaml:2:1: a file holds one document; take out the second `---` and what follows");
@@ -248,6 +264,22 @@ sources/c.yaml: the stream a is rendered otherwise by sources/a.yaml; sources of
     let json = String::from_utf8(folder.tapline(&["check", "--json"]).stdout).unwrap();
     let first: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
     assert_eq!(first["file"], "sources/a.yml");
+}
+
+/// A service that waited for a file of that name would look like one that works.
+#[test]
+fn a_source_that_was_named_must_be_there() {
+    let folder = Folder::new();
+    let said = |arguments: &[&str]| {
+        let output = folder.tapline(arguments);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_snapshot!(said(&["run", "--source", "bseindex"]), @"tapline: there is no source `bseindex` in sources; there are: none at all");
+    folder.write("sources/bseindex.yaml", "kind: scrape\n");
+    folder.write("sources/stocks.yml", "kind: scrape\n");
+    assert_snapshot!(said(&["run", "--source", "stocks", "--source", "bsindex"]), @"tapline: there is no source `bsindex` in sources; did you mean `bseindex`? There are: bseindex, stocks");
+    assert_snapshot!(said(&["run", "--source", "weather"]), @"tapline: there is no source `weather` in sources; there are: bseindex, stocks");
 }
 
 #[test]

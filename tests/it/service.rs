@@ -542,3 +542,22 @@ async fn closed_segments_are_compressed_and_deleted() {
     assert_eq!(left, (left[0]..=last).collect::<Vec<_>>(), "what is left is the newest");
     assert!(left[0] >= first_kept && last >= *before.keys().last().unwrap());
 }
+
+/// The demo is a service like any other: its page is where it is told to be, and not at a port that somebody else may have.
+#[test]
+fn the_demo_has_its_page_where_it_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = |http: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tapline"));
+        command.args(["demo", "--http", http, "--dir"]).arg(dir.path().join("demo"));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    };
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let _demo = Process(demo(&address).stderr(Stdio::null()).spawn().unwrap());
+    wait_until("the page is there", PATIENCE, || std::net::TcpStream::connect(&address).is_ok());
+    let refused = demo("0.0.0.0:0").output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && said.contains("is reached from other machines"), "{said}");
+}

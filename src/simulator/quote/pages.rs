@@ -142,6 +142,22 @@ pub(super) fn stocks(seed: u64, tick: u64, fault: Option<Fault>) -> String {
     page("Stocks - Simulated Exchange", &body)
 }
 
+/// The page of one stock, by its place in the table; `None` where there is no such stock.
+pub(super) fn stock(seed: u64, series: u64, tick: u64, fault: Option<Fault>) -> Option<String> {
+    let (symbol, name, base) = STOCKS.get(usize::try_from(series.checked_sub(1)?).ok()?)?;
+    let last = moved(seed, series, *base, tick);
+    let change = last - moved(seed, series, *base, 0);
+    let class = if fault == Some(Fault::Layout) { "price-v2" } else { "last" };
+    let shown = if fault == Some(Fault::Garbled) { "n.a.".to_owned() } else { indian(last) };
+    let (symbol, name) = (symbol.replace('&', "&amp;"), name.replace('&', "&amp;"));
+    let body = format!(
+        "<h1 class=\"name\">{name}</h1>\n<p><span class=\"symbol\">{symbol}</span> <span class=\"{class}\">{shown}</span> \
+         <span class=\"change\">{}</span></p>",
+        indian(change)
+    );
+    Some(page(&format!("{symbol} - Simulated Exchange"), &body))
+}
+
 /// A page in an encoding, with its content type: literal bytes, because what encodes is what is tested.
 pub(super) fn in_charset(name: &str) -> Option<(&'static str, Vec<u8>)> {
     Some(match name {
@@ -240,6 +256,20 @@ mod tests {
         ] {
             assert_eq!(indian(hundredths), expected);
         }
+    }
+
+    #[test]
+    fn a_stock_has_a_page_of_its_own_with_the_price_of_the_table() {
+        let table = stocks(1, 42, None);
+        for (series, (symbol, _, _)) in (1..).zip(STOCKS) {
+            let page = stock(1, series, 42, None).unwrap();
+            let price = page.split_once("\"last\">").unwrap().1.split_once('<').unwrap().0;
+            let symbol = symbol.replace('&', "&amp;");
+            assert!(page.contains(&format!("\"symbol\">{symbol}<")), "{symbol}");
+            let row = table.split_once(&format!("data-symbol=\"{symbol}\"")).unwrap().1.split_once("</tr>").unwrap().0;
+            assert!(row.contains(&format!(">{price}<")), "{symbol}: {price} in {row}");
+        }
+        assert!([0, 31, u64::MAX].iter().all(|series| stock(1, *series, 42, None).is_none()));
     }
 
     #[test]

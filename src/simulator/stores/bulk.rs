@@ -33,9 +33,22 @@ pub(super) fn elasticsearch(faults: &Faults, random: &mut StdRng, state: &mut St
             templates.insert(path.to_owned(), body);
             says(200, &json!({ "acknowledged": true }))
         }
+        ("GET", path) if path.ends_with("/_count") => {
+            says(200, &json!({ "count": count(state, path.trim_matches('/').trim_end_matches("/_count")) }))
+        }
         ("POST", "/_bulk") => bulk(faults, random, state, &request.body),
         _ => says(404, &json!({ "error": "no such thing", "status": 404 })),
     }
+}
+
+/// How many documents the indices have that an expression such as `bseindex-*` names.
+fn count(state: &State, indices: &str) -> usize {
+    let is_meant = |name: &str| match indices.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == indices,
+    };
+    let meant = state.documents.iter().filter(|(name, _)| !name.starts_with('_') && is_meant(name));
+    meant.map(|(_, documents)| documents.len()).sum()
 }
 
 fn bulk(faults: &Faults, random: &mut StdRng, state: &mut State, body: &[u8]) -> Reply {
@@ -123,4 +136,20 @@ fn bulk_docs(state: &mut State, database: &str, body: &[u8]) -> Reply {
     });
     let results: Vec<Value> = results.collect();
     says(201, &Value::from(results))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_what_an_expression_names() {
+        let mut state = State::default();
+        for (index, id) in [("a-1", "x"), ("a-1", "y"), ("a-2", "x"), ("b", "x")] {
+            create(&mut state, index, id, b"{}", false);
+        }
+        state.documents.insert("_templates".into(), [("t".to_owned(), String::new())].into());
+        let counts: Vec<usize> = ["a-1", "a-*", "*", "b", "c"].iter().map(|index| count(&state, index)).collect();
+        assert_eq!(counts, [2, 3, 4, 1, 0]);
+    }
 }
