@@ -61,6 +61,8 @@ pub struct Folder {
     only: Vec<String>,
     load: Load,
     seen: BTreeMap<PathBuf, Seen>,
+    /// Whether it was looked at: that a folder is empty is news the first time.
+    is_known: bool,
     /// Why the folder could not be read the last time, so that it is said once.
     unreadable: Option<String>,
 }
@@ -76,10 +78,10 @@ pub struct Look {
 impl Folder {
     /// The folder `dir`, not yet looked at. Only the sources named in `only` are taken, unless that is empty.
     pub fn new(dir: &Path, only: Vec<String>, load: Load) -> Self {
-        Self { dir: dir.to_owned(), only, load, seen: BTreeMap::new(), unreadable: None }
+        Self { dir: dir.to_owned(), only, load, seen: BTreeMap::new(), is_known: false, unreadable: None }
     }
 
-    /// Looks at the folder. `None` when nothing has changed. Blocks for as long as the file system does.
+    /// Looks at the folder. `None` when nothing has changed since the last time. Blocks for as long as the file system does.
     pub fn look(&mut self) -> Option<Look> {
         let stamps = match self.stamps() {
             Ok(stamps) => stamps,
@@ -88,7 +90,9 @@ impl Folder {
         let mut wrong = Vec::new();
         let before = self.seen.len();
         self.seen.retain(|path, _| stamps.contains_key(path));
-        let mut changed = self.unreadable.take().is_some() || self.seen.len() != before;
+        let is_first = !std::mem::replace(&mut self.is_known, true);
+        let was_unreadable = self.unreadable.take().is_some();
+        let mut changed = is_first || was_unreadable || self.seen.len() != before;
         for (path, stamp) in stamps {
             if self.seen.get(&path).is_some_and(|seen| seen.stamp == stamp) {
                 continue;

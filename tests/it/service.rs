@@ -561,3 +561,14 @@ fn the_demo_has_its_page_where_it_is_told() {
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && said.contains("is reached from other machines"), "{said}");
 }
+
+/// Who starts it in the wrong folder is told so, and not only who names one that is not there.
+#[test]
+fn an_empty_folder_of_sources_is_said() {
+    let tap = Tap::new();
+    let mut process = tap.run();
+    wait_until("it is said", PATIENCE, || tap.log().contains("no source to run; put a YAML file there"));
+    tap.source("one", "kind: scrape\nurl: http://127.0.0.1:9/\nevery: 1s\nfields: { price: span }\n");
+    wait_until("it is noticed", PATIENCE, || tap.log().contains("running sources=1"));
+    assert_eq!(process.terminate().0, Some(0));
+}
