@@ -1,13 +1,12 @@
 //! Stores over HTTP: the simulated ones, which keep ids and tokens by the rules of the real, and `ClickHouse` itself.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use serde_json::Value;
 use tapline::simulator::stores::{Faults, Kind, Store};
 
+use crate::support::clickhouse;
 use crate::support::loading::{Kills, Pile, id, killed, load, load_all};
-use crate::support::server::Server;
 use crate::support::tap::{PATIENCE, Tap, wait_until};
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -219,27 +218,7 @@ fn the_first_request_is_shown_and_not_sent() {
 /// The version that Debian has, which knows neither tokens nor microseconds.
 #[test]
 fn a_real_clickhouse_takes_tables_and_rows() {
-    let server = Server::start(|dir, port| {
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let here = dir.display();
-        let config = format!(
-            "<yandex><logger><level>warning</level><log>{here}/server.log</log><errorlog>{here}/error.log</errorlog></logger>\
-             <http_port>{port}</http_port><tcp_port>{}</tcp_port><interserver_http_port>{}</interserver_http_port>\
-             <listen_host>127.0.0.1</listen_host><path>{here}/db/</path><tmp_path>{here}/tmp/</tmp_path>\
-             <mark_cache_size>5368709</mark_cache_size><users_config>{here}/users.xml</users_config>\
-             <default_profile>default</default_profile><default_database>default</default_database></yandex>",
-            free(),
-            free()
-        );
-        let users = "<yandex><profiles><default/></profiles><users><default><password></password>\
-             <networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota></default></users>\
-             <quotas><default/></quotas></yandex>";
-        std::fs::write(dir.join("config.xml"), config).unwrap();
-        std::fs::write(dir.join("users.xml"), users).unwrap();
-        let mut command = Command::new("clickhouse-server");
-        command.arg(format!("--config-file={here}/config.xml"));
-        command
-    });
+    let server = clickhouse::start();
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("data");
     let mut pile = Pile::new(&root, "pile");

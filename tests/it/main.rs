@@ -16,6 +16,8 @@ mod tidy;
 mod config;
 // Generated pages and schemas are those of the code, and shipped files are right.
 mod docs;
+// Everything that the pages tell a reader to write and to type is written and typed.
+mod pages;
 // The schedule against clocks that jump and seasons that change.
 mod schedule;
 // The driver against a source that does what a script says, on paused time.
