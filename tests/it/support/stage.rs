@@ -177,10 +177,10 @@ impl Stage {
     /// takes the place of the one before it.
     fn stays(&mut self, place: &str, line: &str) {
         if line.contains("tapline run") {
-            let (before, others) =
-                std::mem::take(&mut self.running).into_iter().partition(|typed| typed.line.contains("tapline run"));
+            let is_before = |typed: &Typed| typed.line.contains("tapline run");
+            let (before, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.running).into_iter().partition(is_before);
             self.running = others;
-            for mut typed in Vec::<Typed>::from(before) {
+            for mut typed in before {
                 end(&mut typed);
             }
         }
