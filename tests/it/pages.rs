@@ -304,7 +304,13 @@ fn a_page_is_read_and_compared() {
     ];
     assert_eq!(found, expected.map(|(line, what)| Chunk { line, what }));
     let two_outputs = "text\n\n    tapline check\n\n    1 source\n\n    2 errors\n";
-    for unknown in ["text\n\n    rm -rf data\n", "text\n\n    every: 1s\n", "```sh\ntapline run\n```\n", two_outputs] {
+    for unknown in [
+        "text\n\n    rm -rf data\n",
+        "text\n\n    every: 1s\n",
+        "text\n\n    ls\n    rm -rf data\n",
+        "```sh\ntapline run\n```\n",
+        two_outputs,
+    ] {
         assert!(std::panic::catch_unwind(|| chunks(unknown)).is_err(), "{unknown}");
     }
     let alike = |shown: &str, sample: &str| has_shape(shown, &[sample.to_owned()]).is_ok();

@@ -74,11 +74,14 @@ fn chunk(lines: &[(usize, &str)], before: Option<&Chunk>) -> Chunk {
     let (line, first) = lines[0];
     let text: String = lines.iter().map(|(_, line)| format!("{line}\n")).collect();
     let file = Regex::new(r"^# ([\w./-]+\.(?:ya?ml|py))$").unwrap();
-    let word = first.split_whitespace().find(|word| !word.contains('=')).unwrap_or_default();
     let what = if let Some(path) = file.captures(first) {
         What::File(path[1].to_owned(), text)
-    } else if PROGRAMS.contains(&word) {
-        What::Shell(whole_lines(lines))
+    } else if is_known(first) {
+        let typed = whole_lines(lines);
+        for unknown in typed.iter().filter(|line| !is_known(line)) {
+            panic!("line {line}: not something that is known here to type: {unknown}");
+        }
+        What::Shell(typed)
     } else if first.starts_with("SELECT ") {
         What::Sql(text)
     } else if first.starts_with("frame = ") {
@@ -89,6 +92,10 @@ fn chunk(lines: &[(usize, &str)], before: Option<&Chunk>) -> Chunk {
         What::Output(lines.iter().map(|(_, line)| (*line).to_owned()).collect())
     };
     Chunk { line, what }
+}
+
+fn is_known(line: &str) -> bool {
+    line.split_whitespace().next().is_some_and(|word| PROGRAMS.contains(&word))
 }
 
 /// Lines with what continues them: after a backslash, or up to the end of a text that is typed in.
