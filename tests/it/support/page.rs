@@ -78,9 +78,8 @@ fn chunk(lines: &[(usize, &str)], before: Option<&Chunk>) -> Chunk {
         What::File(path[1].to_owned(), text)
     } else if is_known(first) {
         let typed = whole_lines(lines);
-        for unknown in typed.iter().filter(|line| !is_known(line)) {
-            panic!("line {line}: not something that is known here to type: {unknown}");
-        }
+        let unknown = typed.iter().find(|line| !is_known(line));
+        assert_eq!(unknown, None, "line {line}: nobody here knows how to type this");
         What::Shell(typed)
     } else if first.starts_with("SELECT ") {
         What::Sql(text)
