@@ -195,7 +195,8 @@ async fn the_program_runs_it_and_ends_it() {
     let port = url.split([':', '/']).nth(1).unwrap().to_owned();
     let taken = program().args(["simulate", "quote", "--port", &port]).output().unwrap();
     assert_eq!(taken.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&taken.stderr).contains("choose another with --port"));
+    let said = String::from_utf8_lossy(&taken.stderr);
+    assert!(said.contains("choose another port with --port"), "{said}");
     let mut process = Process(child);
     assert_eq!(process.terminate().0, Some(0));
     let wrong = program().args(["simulate", "quote", "--faults", "5%:teapot"]).output().unwrap();
