@@ -5,14 +5,17 @@
 //! answered "not modified" and the records be lost. A page with rejects leaves no validator, or a broken page would
 //! be confirmed for ever.
 
+mod amount;
 mod charset;
 mod convert;
+mod currency;
 mod decode;
 mod extract;
 mod fetch;
 mod forms;
 mod gate;
 mod keep;
+mod locale;
 mod moment;
 mod number;
 mod page;
@@ -36,9 +39,10 @@ use url::Url;
 pub use self::extract::{Extraction, extract};
 use self::fetch::{Answer, Body, Request, Validator};
 use self::keep::Kept;
+pub use self::locale::Locale;
 pub use self::plan::Plan;
 pub use self::settings::{
-    Bound, Field, FieldType, Fields, Format, HtmlPart, Locale, NumberFormat, NumberGrouping, OnMissing, Timeout, Words,
+    Bound, Clocks, Field, FieldType, Fields, Format, HtmlPart, NumberFormat, NumberGrouping, OnMissing, Timeout, Words,
 };
 use crate::auth::Auth;
 use crate::context::{Context, HttpOptions};

@@ -415,7 +415,7 @@ mod tests {
             (
                 "x\u{1b}[31m",
                 json!({ "type": "number" }),
-                "invalid: `x\\u{1b}[31m` has the letter `x`; units, scales and currencies are not read; pick the digits with `regex`",
+                "invalid: `x\\u{1b}[31m` has the letter `x`; declare `type: money` or `scale: true`, or pick the digits with `regex`",
             ),
             ("x", json!({ "attr": "title" }), "missing: `b @title` is not on the element"),
             ("x", json!({ "nth": 2 }), "missing: `b` matched 1 times, and `nth` asks for more"),
@@ -434,7 +434,7 @@ mod tests {
         let two = fields("<b>x</b>", &json!({ "a": { "css": "b", "type": "number" }, "c": "i" }));
         let reject = &two.rejects[0];
         assert_eq!(reject.outcome, Outcome::Missing, "the worse of the two");
-        insta::assert_snapshot!(reject.reason, @"`x` has the letter `x`; units, scales and currencies are not read; pick the digits with `regex`; and fields.c: `i` matched nothing; the page has 1 B of text and 0 scripts");
+        insta::assert_snapshot!(reject.reason, @"`x` has the letter `x`; declare `type: money` or `scale: true`, or pick the digits with `regex`; and fields.c: `i` matched nothing; the page has 1 B of text and 0 scripts");
         assert_eq!(two.rejects.len(), 1, "one record, one reject");
     }
 
@@ -474,7 +474,7 @@ mod tests {
             extraction.rejects.iter().map(|reject| format!("{} {}", reject.outcome.as_str(), reject.reason)).collect();
         insta::assert_snapshot!(rejects.join("\n"), @r"
         missing `td:nth-child(2)` matched nothing in row 3
-        invalid `n.a.` has the letter `n`; units, scales and currencies are not read; pick the digits with `regex`
+        invalid `n.a.` has the letter `n`; declare `type: money` or `scale: true`, or pick the digits with `regex`
         ");
         let plain = extract(&stocks, STOCKS, None).unwrap();
         assert_eq!(plain.items.len(), extraction.items.len(), "to explain changes nothing");

@@ -22,6 +22,36 @@ impl Decimal {
         read(text, &Style { decimal: '.', groups: String::new(), grouping: Grouping::None, declared: true })
     }
 
+    /// Reads a number of JSON with all its digits; an exponent only moves the decimal mark.
+    pub(super) fn of_json(token: &str) -> Result<Self, String> {
+        let (digits, exponent) = token.split_once(['e', 'E']).unwrap_or((token, "0"));
+        let exponent: i32 = exponent.trim_start_matches('+').parse().unwrap_or(i32::MAX);
+        if exponent.unsigned_abs() as usize > CHARS_MAX {
+            return Err("has an exponent that no price has".into());
+        }
+        Ok(Self::plain(digits)?.shift(exponent))
+    }
+
+    /// Moves the decimal mark to the right, or with less than zero to the left: no digit is rounded.
+    pub(super) fn shift(self, places: i32) -> Self {
+        let count = places.unsigned_abs() as usize;
+        let (integer, fraction) = if places >= 0 {
+            let moved = self.fraction.len().min(count);
+            let zeros = "0".repeat(count - moved);
+            (self.integer + &self.fraction[..moved] + &zeros, self.fraction[moved..].to_owned())
+        } else {
+            let padded = "0".repeat(count) + &self.integer;
+            let (integer, moved) = padded.split_at(padded.len() - count);
+            (integer.to_owned(), moved.to_owned() + &self.fraction)
+        };
+        Self { negative: self.negative, integer: strip_zeros(&integer).to_owned(), fraction }
+    }
+
+    /// The same with the sign that stood apart from the digits.
+    pub(super) fn with_sign(self, negative: bool) -> Self {
+        Self { negative, ..self }
+    }
+
     /// Whether it has no digits after its decimal mark.
     pub(super) fn is_integer(&self) -> bool {
         self.fraction.is_empty()
@@ -89,14 +119,26 @@ impl Style {
 
 /// Reads a whole text as one number, or says why it is none.
 pub(super) fn read(text: &str, style: &Style) -> Result<Decimal, String> {
-    let text = text.trim();
+    let text = trimmed(text)?;
+    let (negative, digits) = peel_sign(text).unwrap_or((false, text));
+    Ok(read_digits(digits, style)?.with_sign(negative))
+}
+
+/// The text without the space around it, if it may be a number at all. What only says in which direction text runs is
+/// space too: Hebrew and Arabic pages put it beside a sign.
+pub(super) fn trimmed(text: &str) -> Result<&str, String> {
+    let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}'));
     if text.is_empty() {
         return Err("is empty".into());
     }
     if text.chars().nth(CHARS_MAX).is_some() {
         return Err(format!("is longer than {CHARS_MAX} characters; pick the digits with `regex`"));
     }
-    let (negative, digits) = split_sign(text);
+    Ok(text)
+}
+
+/// Reads digits and marks without a sign.
+pub(super) fn read_digits(digits: &str, style: &Style) -> Result<Decimal, String> {
     if let Some(wrong) =
         digits.chars().find(|&c| !c.is_ascii_digit() && c != style.decimal && !style.groups.contains(c))
     {
@@ -126,26 +168,33 @@ pub(super) fn read(text: &str, style: &Style) -> Result<Decimal, String> {
             strip_zeros(&grouped.digits)
         ));
     }
-    Ok(Decimal { negative, integer: strip_zeros(&grouped.digits).to_owned(), fraction: fraction.to_owned() })
+    Ok(Decimal { negative: false, integer: strip_zeros(&grouped.digits).to_owned(), fraction: fraction.to_owned() })
 }
 
-/// Every sign that stands for a minus: hyphen, minus, en dash, small and full-width hyphen.
-fn is_minus(c: char) -> bool {
-    matches!(c, '-' | '\u{2212}' | '\u{2013}' | '\u{fe63}' | '\u{ff0d}')
+/// Every sign that stands for a minus, by the lenient rules of CLDR: hyphens, dashes up to the en dash, minus, raised and
+/// lowered minus, and the wide forms. A longer dash means that there is no number.
+pub(super) fn is_minus(c: char) -> bool {
+    matches!(
+        c,
+        '-' | '\u{2010}'..='\u{2013}' | '\u{207b}' | '\u{208b}' | '\u{2212}' | '\u{2796}' | '\u{fe63}' | '\u{ff0d}'
+    )
+}
+
+/// Every sign that stands for a plus.
+pub(super) fn is_plus(c: char) -> bool {
+    matches!(c, '+' | '\u{207a}' | '\u{2795}' | '\u{fe62}' | '\u{ff0b}')
 }
 
 /// Takes one sign off: before, after, or brackets around. A second sign stays, and is refused with the digits.
-fn split_sign(text: &str) -> (bool, &str) {
+pub(super) fn peel_sign(text: &str) -> Option<(bool, &str)> {
     if let Some(inner) = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
-        (true, inner)
+        Some((true, inner))
     } else if let Some(rest) = text.strip_prefix(is_minus) {
-        (true, rest)
-    } else if let Some(rest) = text.strip_prefix('+') {
-        (false, rest)
-    } else if let Some(rest) = text.strip_suffix(is_minus) {
-        (true, rest)
+        Some((true, rest))
+    } else if let Some(rest) = text.strip_prefix(is_plus) {
+        Some((false, rest))
     } else {
-        (false, text)
+        text.strip_suffix(is_minus).map(|rest| (true, rest))
     }
 }
 
@@ -190,17 +239,20 @@ fn refuse_groups(groups: &[&str], style: &Style) -> String {
 
 fn refuse_character(wrong: char, style: &Style) -> String {
     match wrong {
-        '%' | '‰' => format!("has a `{wrong}`, which `type: number` does not read; pick the digits with `regex`"),
+        '%' => "has a `%`; declare `type: percent`".into(),
         '(' | ')' => "has a bracket that is not around the whole number".into(),
-        '+' => "has a `+` that does not stand first".into(),
+        c if is_plus(c) => "has a `+` that does not stand first".into(),
         c if is_minus(c) => "has a second sign, or one inside".into(),
         c if c.is_whitespace() => with_hint("has white space inside".into(), style),
         '.' | ',' | '\'' | '\u{2019}' => with_hint(format!("has a `{wrong}` that its style does not know"), style),
         c if c.is_numeric() => format!("has `{c}`; only the digits 0 to 9 are read"),
         c if c.is_alphabetic() => {
-            format!("has the letter `{c}`; units, scales and currencies are not read; pick the digits with `regex`")
+            format!("has the letter `{c}`; declare `type: money` or `scale: true`, or pick the digits with `regex`")
         }
-        c => format!("has {}, which is no part of a number; pick the digits with `regex`", c.escape_debug()),
+        c => format!(
+            "has {}, which is no part of a number; declare `type: money`, or pick the digits with `regex`",
+            c.escape_debug()
+        ),
     }
 }
 
@@ -397,12 +449,12 @@ mod tests {
         let reason = |text| read(text, &style("-")).unwrap_err();
         insta::assert_snapshot!(reason("1,234"), @"may be 1234 or a decimal with a comma; declare `locale` or `format`");
         insta::assert_snapshot!(reason("1,23,456.78"), @"is not in groups of three; for Indian groups declare `locale: en-IN`");
-        insta::assert_snapshot!(reason("0.45%"), @"has a `%`, which `type: number` does not read; pick the digits with `regex`");
-        insta::assert_snapshot!(reason("2.94T"), @"has the letter `T`; units, scales and currencies are not read; pick the digits with `regex`");
+        insta::assert_snapshot!(reason("0.45%"), @"has a `%`; declare `type: percent`");
+        insta::assert_snapshot!(reason("2.94T"), @"has the letter `T`; declare `type: money` or `scale: true`, or pick the digits with `regex`");
         insta::assert_snapshot!(reason("1.234.567"), @"has more than one `.`; declare `locale` or `format`");
         insta::assert_snapshot!(reason("१२३"), @"has `१`; only the digits 0 to 9 are read");
         insta::assert_snapshot!(reason("1 234"), @"has white space inside; declare `locale` or `format`");
-        insta::assert_snapshot!(reason("$5"), @"has $, which is no part of a number; pick the digits with `regex`");
+        insta::assert_snapshot!(reason("$5"), @"has $, which is no part of a number; declare `type: money`, or pick the digits with `regex`");
     }
 
     #[test]

@@ -275,7 +275,7 @@ mod tests {
                 "j": { "css": "p", "regex": "(\\w{1000}){1000}" },
             },
             "timeout": { "total": "0s" }, "max_body": 0
-        })), @r#"
+        })), @r"
         url: `ftp:` is not fetched; write an address with https: or http:
         headers.Host: `host` is set by tapline itself; leave it out
         headers.X-Key: a header's value is one line of plain text
@@ -292,27 +292,27 @@ mod tests {
         fields.c.regex: not a regular expression: unclosed group
         fields.d: a field is either an `attr` or `html`
         fields.d.required: `required` and `on_missing` say the same thing; leave one out
-        fields.e.format: `locale` and `format` say the same thing; leave one out
         fields.e.range: 5 is greater than 1; write the least first
+        fields.e.format: `locale` and `format` say the same thing; leave one out
         fields.f.format: `%d` does not name one moment; it needs a date and a time of day (with %I also %p)
-        fields.g.range: `range` needs `type: number or integer`
+        fields.g.range: `range` needs `type: number, integer, percent or money`
         fields.g.timezone: `timezone` needs `type: datetime`
         fields.g.true: `true` needs `type: bool`
         fields.h.true: `b` is a word for true and for false
         fields.i.format: `decimal` and `group` are both `.`
         fields.j.regex: the regular expression is too large when compiled; use smaller counts
         type: the records' type is a word such as quote
-        "#);
+        ");
     }
 
     #[test]
     fn wrong_types_name_their_place() {
         let with = |field: serde_json::Value| problems(json!({ "url": "http://localhost/", "fields": { "a": field } }));
         insta::assert_snapshot!(with(json!(5)), @"fields.a: invalid type: integer `5`, expected a CSS selector, or a map with `css`");
-        insta::assert_snapshot!(with(json!({ "css": "b", "type": "money" })), @"fields.a.type: unknown variant `money`, expected one of `text`, `number`, `integer`, `bool`, `datetime`");
+        insta::assert_snapshot!(with(json!({ "css": "b", "type": "price" })), @"fields.a.type: unknown variant `price`, expected one of `text`, `number`, `integer`, `percent`, `money`, `bool`, `datetime`");
         insta::assert_snapshot!(with(json!({ "css": "b", "on_missing": "skip" })), @r#"fields.a.on_missing: `skip` is not one of reject, "null", drop"#);
         insta::assert_snapshot!(with(json!({ "css": "b", "timezone": "Asia/Calcuta" })), @"fields.a.timezone: failed to parse timezone: 'Asia/Calcuta'");
-        insta::assert_snapshot!(with(json!({ "css": "b", "colour": "red" })), @"fields.a.colour: unknown field `colour`, expected one of `css`, `attr`, `html`, `nth`, `all`, `regex`, `type`, `format`, `locale`, `timezone`, `true`, `false`, `required`, `on_missing`, `range`");
+        insta::assert_snapshot!(with(json!({ "css": "b", "colour": "red" })), @"fields.a.colour: unknown field `colour`, expected one of `css`, `attr`, `html`, `nth`, `all`, `regex`, `type`, `format`, `locale`, `currency`, `scale`, `timezone`, `clocks`, `keep_offset`, `true`, `false`, `required`, `on_missing`, `range`");
         insta::assert_snapshot!(problems(json!({ "url": "/markets", "fields": {} })), @r#"
         url: not a URL (relative URL without a base); write it whole, such as https://example.com/page
         fields: a source needs at least one field, such as `price: "span.price"`

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::forms;
+use super::locale::Locale;
 use crate::units::Span;
 
 /// The fields of a record, in the order of the file, which is the order of their keys in `data`.
@@ -29,18 +30,31 @@ pub struct Field {
     pub all: bool,
     /// Picks a part of the text: what the group named `value` or the first group matched, else the whole match.
     pub regex: Option<String>,
-    /// What the text is: `text`, `number` (an exact decimal), `integer`, `bool` or `datetime`.
+    /// What the text is: `text`, `number` (an exact decimal), `integer`, `percent` (as written: `-0.45%` is -0.45),
+    /// `money` (`{"amount":1234.50,"currency":"INR"}`), `bool` or `datetime`. Numbers keep their digits, and a text that
+    /// may mean two numbers is refused.
     #[serde(rename = "type")]
     pub kind: FieldType,
     /// How it is written. For numbers: `{ decimal, group, grouping }`. For a datetime, one of or a list of: `rfc3339`
     /// (the default), `rfc2822`, `epoch_s`, `epoch_ms`, a pattern of chrono's such as `%d-%b-%Y %H:%M:%S`.
     pub format: Option<Format>,
-    /// How numbers are written, by the custom of a place. Without `locale` and `format`, `1234.5` and `1,234.50` are
+    /// How numbers are written, by the custom of a place: a language, with its country where that matters. Without `locale` and `format`, `1234.5` and `1,234.50` are
     /// read, but `1,234` is refused, because in half of Europe it is not a thousand.
     pub locale: Option<Locale>,
+    /// The currency of money, as its code of ISO 4217, such as `USD`. It is needed where the page writes none, or a sign
+    /// such as `$` that several countries use; money in another currency is refused.
+    pub currency: Option<String>,
+    /// Reads the scale after a number, as `2.94T` or `3,45,000 Cr`, and writes the number out: `true` for those that mean
+    /// the same everywhere, or those that the page uses: `[K, M, Cr]`.
+    pub scale: Option<Words>,
     /// The zone of a datetime whose format has none, such as `Asia/Kolkata`.
     #[schemars(with = "Option<String>")]
     pub timezone: Option<Tz>,
+    /// What a local time means that the clocks of the `timezone` show twice or skip: read with the offset from `before`
+    /// or `after` they change. By default such a time is refused.
+    pub clocks: Option<Clocks>,
+    /// Writes a datetime with the offset that the page had, as `…T12:34:05.000000+05:30`, and not in UTC.
+    pub keep_offset: bool,
     /// The words for true; `true` by default. Capitals do not matter.
     #[serde(rename = "true")]
     pub true_words: Option<Words>,
@@ -79,30 +93,14 @@ pub enum FieldType {
     Number,
     /// A number without decimals.
     Integer,
+    /// A number with a percent mark, as written.
+    Percent,
+    /// An amount with its currency.
+    Money,
     /// One of two words.
     Bool,
     /// A date with a time of day.
     Datetime,
-}
-
-/// How numbers are written, by the custom of a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Locale {
-    /// `1,234,567.89`.
-    #[serde(rename = "en")]
-    En,
-    /// `12,34,567.89`.
-    #[serde(rename = "en-IN")]
-    EnIn,
-    /// `1.234.567,89`.
-    #[serde(rename = "de")]
-    De,
-    /// `1 234 567,89`, with any kind of space.
-    #[serde(rename = "fr")]
-    Fr,
-    /// `1’234’567.89`, with either apostrophe.
-    #[serde(rename = "ch")]
-    Ch,
 }
 
 /// How a number or a datetime is written.
@@ -143,6 +141,16 @@ pub enum NumberGrouping {
     Indian,
     /// `1234567`.
     None,
+}
+
+/// Which offset a local time has that the clocks show twice or skip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Clocks {
+    /// The one from before the change.
+    Before,
+    /// The one from after it.
+    After,
 }
 
 /// What becomes of a record whose field is not on the page.
