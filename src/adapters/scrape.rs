@@ -8,20 +8,27 @@
 mod amount;
 mod charset;
 mod convert;
+mod css;
 mod currency;
 mod decode;
+mod embedded;
 mod extract;
 mod fetch;
+mod field;
 mod forms;
 mod gate;
 mod keep;
 mod locale;
+mod microdata;
 mod moment;
+mod near;
 mod number;
 mod page;
+mod place;
 mod plan;
 mod refusal;
 mod select;
+mod served;
 mod settings;
 mod text;
 
@@ -41,14 +48,16 @@ use self::fetch::{Answer, Body, Request, Validator};
 use self::keep::Kept;
 pub use self::locale::Locale;
 pub use self::plan::Plan;
+use self::served::Served;
 pub use self::settings::{
-    Bound, Clocks, Field, FieldType, Fields, Format, HtmlPart, NumberFormat, NumberGrouping, OnMissing, Timeout, Words,
+    Bound, Clocks, Field, FieldType, Fields, Format, HtmlPart, Near, NumberFormat, NumberGrouping, OnMissing, Rows,
+    Script, TextPart, Texts, Timeout, Words,
 };
 use crate::auth::Auth;
 use crate::context::{Context, HttpOptions};
 use crate::cursor::Cursor;
 use crate::item::Finding;
-use crate::source::{Batch, Outcome, Problem, Settings, Source, SourceError};
+use crate::source::{Batch, Note, Outcome, Problem, Settings, Source, SourceError};
 use crate::units::Size;
 
 /// What tapline calls itself.
@@ -101,10 +110,11 @@ pub struct Scrape {
     /// The page's encoding, such as `windows-1251`, where the page itself says a wrong one.
     #[serde(default)]
     pub encoding: Option<String>,
-    /// What one record is, where a page holds many: a CSS selector of its rows. Fields are then looked for within
-    /// each row. Without it the whole page is one record.
+    /// What one record is, where a page holds many: a CSS selector of its rows, or `{ jsonld: PATH }`, `{ next_data: PATH }`,
+    /// `{ script: { find, path } }` where they are data of the page. Fields are then looked for within each row. Without
+    /// it the whole page is one record.
     #[serde(default)]
-    pub records: Option<String>,
+    pub records: Option<Rows>,
     /// What is taken, by name: `price: "span.price"`, or a map. The names are the keys of `data`.
     pub fields: Fields,
     /// The records' `type`; `page` by default, or `row` where there are `records`.
@@ -157,6 +167,8 @@ impl Settings for Scrape {
             context: context.clone(),
             settings: blake3::hash(&json).to_hex()[..16].to_owned(),
             validator: None,
+            served: Served::default(),
+            notes: Vec::new(),
             kept: Kept::default(),
         }))
     }
@@ -258,6 +270,8 @@ struct Pages {
     /// A hash of the settings.
     settings: String,
     validator: Option<Validator>,
+    served: Served,
+    notes: Vec<Note>,
     kept: Kept,
 }
 
@@ -267,6 +281,9 @@ struct Position {
     /// After an edit the same page means other records, so its validator no longer counts.
     settings: String,
     validator: Option<Validator>,
+    /// So that a start is no change.
+    #[serde(default, skip_serializing_if = "Served::is_empty")]
+    served: Served,
 }
 
 #[async_trait]
@@ -274,8 +291,13 @@ impl Source for Pages {
     async fn connect(&mut self, cursor: Option<&Cursor>) -> Result<(), SourceError> {
         let position = cursor.and_then(|cursor| cursor.read::<Position>().ok());
         let position = position.filter(|position| position.settings == self.settings);
-        self.validator = position.and_then(|position| position.validator);
+        (self.validator, self.served) =
+            position.map(|position| (position.validator, position.served)).unwrap_or_default();
         Ok(())
+    }
+
+    fn notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
     }
 
     async fn next(&mut self) -> Result<Batch, SourceError> {
@@ -304,7 +326,8 @@ impl Pages {
             }
             Answer::Page(body) => self.extract(body, findings).await.map_err(SourceError::Lost)?,
         };
-        let position = Position { settings: self.settings.clone(), validator: self.validator.clone() };
+        let (settings, validator, served) = (self.settings.clone(), self.validator.clone(), self.served.clone());
+        let position = Position { settings, validator, served };
         let cursor = Cursor::new(&position).map_err(|error| SourceError::Lost(error.into()))?;
         Ok(Batch { cursor: Some(cursor), ..batch })
     }
@@ -329,6 +352,7 @@ impl Pages {
             anyhow::Ok((extraction, found, packed, bad))
         };
         let (extraction, found, packed, bad) = self.context.compute(work).await??;
+        self.notes.extend(self.served.update(&self.plan.fallbacks, &extraction.served));
         let change = bad.and_then(|page| self.kept.bad(&page)).map(Box::new);
         if extraction.rejects.is_empty() {
             self.kept.good(packed, now);

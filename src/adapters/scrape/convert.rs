@@ -112,6 +112,14 @@ impl Convert {
         Ok(Value { json, moment: None })
     }
 
+    /// The same of a number of JSON: its form is known, whatever is declared for texts.
+    pub(super) fn convert_number(&self, token: &str) -> Result<Value, String> {
+        match self {
+            Self::Number { amounts, .. } => Ok(Value { json: self.checked(amounts.of_json(token)?)?, moment: None }),
+            _ => self.convert(token),
+        }
+    }
+
     /// The amount as it stands in the record, if it is one that may be.
     fn checked(&self, amount: Amount) -> Result<String, String> {
         let Self::Number { integer, least, greatest, .. } = self else { unreachable!("invariant: only numbers are") };

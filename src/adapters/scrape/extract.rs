@@ -6,19 +6,21 @@ use chrono::{DateTime, Utc};
 use scraper::ElementRef;
 use serde_json::value::RawValue;
 
-use super::convert::{Value, json_string};
+use super::convert::json_string;
+use super::css::Css;
+use super::embedded::{Embedded, Found};
+use super::field::Fault;
 use super::page::Page;
-use super::plan::{Css, FieldPlan, Pick, Plan, Take};
+use super::place::Json;
+use super::plan::{FieldPlan, Plan, RowsPlan};
 use super::select::{TooSlow, Watch, matches};
 use super::settings::OnMissing;
-use super::text::{TEXT_BYTES_MAX, shown_text};
-use crate::item::{Finding, Item, Reject, cut_raw};
+use super::text::shown_text;
+use crate::item::{Finding, Item, Reject};
 use crate::source::Outcome;
 
 /// The most that one page may become. A selector that takes nested elements with their HTML would multiply it.
 const DATA_BYTES_MAX: usize = 16 << 20;
-/// The most text that one field may have in a list.
-const LIST_BYTES_MAX: usize = 4 << 20;
 /// Rejects of one page that are kept each; the rest are counted. A changed layout makes all rows alike.
 const REJECTS_MAX: usize = 100;
 /// Below this much text, a page with scripts is likely to be filled by them.
@@ -33,6 +35,8 @@ pub struct Extraction {
     pub items: Vec<Item>,
     /// What was not what it was declared to be.
     pub rejects: Vec<Reject>,
+    /// Of each field with fall-backs, which rule served, in the page's worst row; `None` where none did.
+    pub(super) served: Vec<Option<usize>>,
 }
 
 /// Extracts what `plan` says from a page.
@@ -44,11 +48,21 @@ pub struct Extraction {
 pub fn extract(plan: &Plan, html: &str, findings: Option<&mut Vec<Finding>>) -> anyhow::Result<Extraction> {
     let page = Page::parse(html)?;
     let watch = Watch::start();
-    let mut work =
-        Work { plan, page: &page, watch: &watch, out: Extraction::default(), bytes: 0, more_rejects: 0, findings };
+    let embedded = Embedded::new(&page, plan.scripts);
+    let mut work = Work {
+        plan,
+        page: &page,
+        embedded: &embedded,
+        watch: &watch,
+        out: Extraction { served: vec![None; plan.fallbacks.len()], ..Extraction::default() },
+        bytes: 0,
+        more_rejects: 0,
+        findings,
+    };
     match &plan.rows {
-        None => work.record(page.root(), None),
-        Some(css) => work.records(css),
+        None => work.record(Scope::Element(page.root()), None),
+        Some(RowsPlan::Css(css)) => work.rows_of(css),
+        Some(RowsPlan::Json(json)) => work.rows_in(json),
     }
     if watch.is_over() {
         return Err(TooSlow.into());
@@ -61,81 +75,120 @@ pub fn extract(plan: &Plan, html: &str, findings: Option<&mut Vec<Finding>>) -> 
     Ok(work.out)
 }
 
-struct Work<'a> {
+/// What a field is looked for within.
+#[derive(Clone, Copy)]
+pub(super) enum Scope<'a> {
+    Element(ElementRef<'a>),
+    Json(Found<'a>),
+}
+
+pub(super) struct Work<'a, 'f> {
     plan: &'a Plan,
-    page: &'a Page,
-    watch: &'a Watch,
-    out: Extraction,
+    pub(super) page: &'a Page,
+    pub(super) embedded: &'a Embedded<'a>,
+    pub(super) watch: &'a Watch,
+    pub(super) out: Extraction,
     /// What the items take so far.
     bytes: usize,
     /// Rejects beyond [`REJECTS_MAX`].
     more_rejects: usize,
-    findings: Option<&'a mut Vec<Finding>>,
+    pub(super) findings: Option<&'f mut Vec<Finding>>,
 }
 
-/// Why a field has no value.
-struct Fault {
-    outcome: Outcome,
-    reason: String,
-    raw: String,
+/// What became of some fields: an object, unless there are faults or it is dropped.
+pub(super) struct Object {
+    pub(super) json: String,
+    pub(super) published_at: Option<DateTime<Utc>>,
+    pub(super) faults: Vec<Fault>,
+    pub(super) is_dropped: bool,
 }
 
-impl Work<'_> {
-    fn records(&mut self, css: &Css) {
+impl<'a> Work<'a, '_> {
+    fn rows_of(&mut self, css: &'a Css) {
         let (root, watch) = (self.page.root(), self.watch);
-        let mut rows = 0;
-        for element in matches(root, css, true, watch).take_while(|_| !watch.is_over()) {
+        let rows = matches(root, css, true, watch).take_while(|_| !watch.is_over());
+        let count = self.rows(rows.map(Scope::Element));
+        let nothing = (count == 0).then(|| format!("`{}` matched nothing; {}", css.text, self.describe_page()));
+        self.end_of_rows(css.text.clone(), count, nothing);
+    }
+
+    fn rows_in(&mut self, json: &'a Json) {
+        let (count, nothing) = match self.embedded.find(json, None) {
+            Err(reason) => (0, Some(format!("`{json}` {reason}"))),
+            Ok(rows) if rows.is_empty() => (0, Some(format!("`{json}` finds nothing in the page's data"))),
+            Ok(rows) => (self.rows(rows.into_iter().map(Scope::Json)), None),
+        };
+        self.end_of_rows(json.to_string(), count, nothing);
+    }
+
+    fn rows(&mut self, rows: impl Iterator<Item = Scope<'a>>) -> usize {
+        let mut count = 0;
+        for scope in rows {
             if self.bytes > DATA_BYTES_MAX {
                 let limit = bytesize::ByteSize(DATA_BYTES_MAX as u64);
                 let reason = format!("the records of the page take more than {limit}; narrow `records` or the fields");
                 self.reject(Reject::new(Outcome::Invalid, Some("records".into()), reason, ""));
                 break;
             }
-            rows += 1;
-            self.record(element, Some(rows));
+            count += 1;
+            self.record(scope, Some(count));
         }
-        if rows == 0 {
-            let reason = format!("`{}` matched nothing; {}", css.text, self.describe_page());
+        count
+    }
+
+    fn end_of_rows(&mut self, rule: String, matched: usize, nothing: Option<String>) {
+        let reason = nothing.is_some().then(|| "matched nothing".into());
+        if let Some(reason) = nothing {
             self.reject(Reject::new(Outcome::Missing, Some("records".into()), reason, &self.page_text()));
         }
         if let Some(findings) = &mut self.findings {
-            let reason = (rows == 0).then(|| "matched nothing".into());
-            let (field, rule) = ("records".into(), css.text.clone());
+            let field = "records".into();
             // What the rows are is read before what is in them.
-            findings.insert(0, Finding { row: None, field, rule, matched: rows, raw: None, value: None, reason });
+            findings.insert(0, Finding { row: None, field, rule, matched, raw: None, value: None, reason });
         }
     }
 
-    fn record(&mut self, scope: ElementRef<'_>, row: Option<usize>) {
+    fn record(&mut self, scope: Scope<'a>, row: Option<usize>) {
         let plan = self.plan;
-        let mut data = String::from("{");
-        let mut published_at = None;
-        let mut faults: Vec<(&FieldPlan, Fault)> = Vec::new();
-        let mut is_dropped = false;
-        for (index, field) in plan.fields.iter().enumerate() {
-            let value = match self.field(field, scope, row) {
-                Ok(value) => value,
+        let object = self.object(&plan.fields, scope, row, plan.published_at);
+        match (object.is_dropped, object.faults.is_empty()) {
+            (true, _) => {}
+            (false, true) => self.item(object.json, object.published_at),
+            (false, false) => self.reject(as_reject(object.faults)),
+        }
+    }
+
+    /// Builds an object of fields, as far as they are there.
+    pub(super) fn object(
+        &mut self,
+        fields: &'a [FieldPlan],
+        scope: Scope<'a>,
+        row: Option<usize>,
+        published_at: Option<usize>,
+    ) -> Object {
+        let mut object = Object { json: String::from("{"), published_at: None, faults: Vec::new(), is_dropped: false };
+        for (index, field) in fields.iter().enumerate() {
+            let json = match self.field(field, scope, row) {
+                Ok(value) => {
+                    if published_at == Some(index) {
+                        object.published_at = value.moment;
+                    }
+                    value.json
+                }
                 Err(fault) if fault.outcome == Outcome::Missing && field.on_missing != OnMissing::Reject => {
-                    is_dropped |= field.on_missing == OnMissing::Drop;
-                    Value { json: "null".into(), moment: None }
+                    object.is_dropped |= field.on_missing == OnMissing::Drop;
+                    "null".into()
                 }
                 Err(fault) => {
-                    faults.push((field, fault));
+                    object.faults.push(fault);
                     continue;
                 }
             };
-            if plan.published_at == Some(index) {
-                published_at = value.moment;
-            }
-            push_key(&mut data, &field.name);
-            data.push_str(&value.json);
+            push_key(&mut object.json, &field.name);
+            object.json.push_str(&json);
         }
-        data.push('}');
-        match (is_dropped, faults.is_empty()) {
-            (true, _) => {}
-            (false, true) => self.item(data, published_at),
-            (false, false) => self.reject(as_reject(&faults)),
-        }
+        object.json.push('}');
+        object
     }
 
     fn item(&mut self, data: String, published_at: Option<DateTime<Utc>>) {
@@ -152,82 +205,12 @@ impl Work<'_> {
         }
     }
 
-    fn find(&mut self, finding: impl FnOnce() -> Finding) {
-        if let Some(findings) = &mut self.findings {
-            findings.push(finding());
-        }
-    }
-
-    fn field(&mut self, field: &FieldPlan, scope: ElementRef<'_>, row: Option<usize>) -> Result<Value, Fault> {
-        let (matched, elements) = match &field.css {
-            None => (1, vec![scope]),
-            Some(css) => {
-                // How many there are in all is worth counting only for somebody who looks.
-                let count_all = self.findings.is_some();
-                choose(matches(scope, css, row.is_none(), self.watch), field.pick, count_all)
-            }
-        };
-        let texts = self.texts(field, scope, row, matched, &elements);
-        let raw = texts.as_ref().map_or_else(|fault| fault.raw.clone(), |texts| texts.join(" | "));
-        let value = texts.and_then(|texts| typed(field, &texts));
-        self.find(|| Finding {
-            row,
-            field: field.path(),
-            rule: field.rule(),
-            matched,
-            raw: (!elements.is_empty()).then(|| cut_raw(&raw).to_owned()),
-            value: value.as_ref().ok().and_then(|value| RawValue::from_string(value.json.clone()).ok()),
-            reason: value.as_ref().err().map(|fault| fault.reason.clone()),
-        });
-        value
-    }
-
-    /// The raw text of each element that was picked; at least one.
-    fn texts(
-        &self,
-        field: &FieldPlan,
-        scope: ElementRef<'_>,
-        row: Option<usize>,
-        matched: usize,
-        elements: &[ElementRef<'_>],
-    ) -> Result<Vec<String>, Fault> {
-        let missing = |reason: String| {
-            let raw = if row.is_some() { shown_text(scope).unwrap_or_default() } else { self.page_text() };
-            Fault { outcome: Outcome::Missing, reason, raw }
-        };
-        if elements.is_empty() {
-            let css = field.css.as_ref().map_or("", |css| &css.text);
-            return Err(missing(match (matched, row) {
-                (0, None) => format!("`{css}` matched nothing; {}", self.describe_page()),
-                (0, Some(row)) => format!("`{css}` matched nothing in row {row}"),
-                (count, _) => format!("`{css}` matched {count} times, and `nth` asks for more"),
-            }));
-        }
-        let mut texts = Vec::new();
-        let mut bytes = 0;
-        for &element in elements {
-            let text = take(&field.take, element).map_err(|reason| missing(format!("`{}` {reason}", field.rule())))?;
-            bytes += text.len();
-            if text.len() > TEXT_BYTES_MAX || bytes > LIST_BYTES_MAX {
-                let limit = if text.len() > TEXT_BYTES_MAX { TEXT_BYTES_MAX } else { LIST_BYTES_MAX };
-                let limit = bytesize::ByteSize(limit as u64);
-                let reason = format!("`{}` has more than {limit} of text", field.rule());
-                return Err(Fault { outcome: Outcome::Invalid, reason, raw: cut_raw(&text).to_owned() });
-            }
-            if text.trim().is_empty() && !field.convert.takes_empty() {
-                return Err(missing(format!("`{}` is there, but empty", field.rule())));
-            }
-            texts.push(text);
-        }
-        Ok(texts)
-    }
-
-    fn page_text(&self) -> String {
+    pub(super) fn page_text(&self) -> String {
         shown_text(self.page.root()).unwrap_or_default()
     }
 
     /// What somebody needs to know whose selector matched nothing.
-    fn describe_page(&self) -> String {
+    pub(super) fn describe_page(&self) -> String {
         let text = self.page_text().len();
         let scripts =
             self.page.root().descendent_elements().filter(|element| element.value().name() == "script").count();
@@ -241,85 +224,23 @@ impl Work<'_> {
     }
 }
 
-/// How many matched, and those that are meant. Without `count_all` it stops where it can.
-fn choose<'a>(
-    mut matches: impl Iterator<Item = ElementRef<'a>>,
-    pick: Pick,
-    count_all: bool,
-) -> (usize, Vec<ElementRef<'a>>) {
-    if let (Pick::FromStart(index), false) = (pick, count_all) {
-        let mut passed = 0;
-        let chosen = matches.by_ref().inspect(|_| passed += 1).nth(index);
-        return (passed, chosen.into_iter().collect());
-    }
-    let all: Vec<_> = matches.collect();
-    let one = |index: Option<usize>| index.and_then(|index| all.get(index).copied()).into_iter().collect();
-    match pick {
-        Pick::FromStart(index) => (all.len(), one(Some(index))),
-        Pick::FromEnd(index) => (all.len(), one(all.len().checked_sub(index + 1))),
-        Pick::All => (all.len(), all),
-    }
-}
-
-/// The raw text of one element, or why it has none.
-fn take(take: &Take, element: ElementRef<'_>) -> Result<String, String> {
-    match take {
-        // Text beyond the limit is handed on too long, for the caller to refuse.
-        Take::Text => Ok(shown_text(element).unwrap_or_else(|| " ".repeat(TEXT_BYTES_MAX + 1))),
-        Take::Attribute(name) => element.attr(name).map(str::to_owned).ok_or_else(|| "is not on the element".into()),
-        Take::InnerHtml => Ok(element.inner_html()),
-        Take::OuterHtml => Ok(element.html()),
-    }
-}
-
-fn typed(field: &FieldPlan, texts: &[String]) -> Result<Value, Fault> {
-    if field.pick != Pick::All {
-        return one_typed(field, &texts[0]);
-    }
-    let mut json = String::from("[");
-    for (index, text) in texts.iter().enumerate() {
-        if index > 0 {
-            json.push(',');
-        }
-        json.push_str(&one_typed(field, text)?.json);
-    }
-    json.push(']');
-    Ok(Value { json, moment: None })
-}
-
-fn one_typed(field: &FieldPlan, text: &str) -> Result<Value, Fault> {
-    let invalid = |reason: String| Fault { outcome: Outcome::Invalid, reason, raw: text.to_owned() };
-    let part = match &field.regex {
-        None => text,
-        Some(regex) => {
-            let found = regex.captures(text);
-            let part =
-                found.as_ref().and_then(|found| found.name("value").or_else(|| found.get(1)).or_else(|| found.get(0)));
-            part.ok_or_else(|| invalid(format!("{} does not match `regex`", quoted(text))))?.as_str()
-        }
-    };
-    let value = field.convert.convert(part);
-    value.map_err(|reason| invalid(format!("{} {reason}", quoted(part))))
-}
-
-/// Text from a page within a sentence: short, and without anything that a terminal would obey.
-fn quoted(text: &str) -> String {
-    const CHARS: usize = 60;
-    let short: String = text.chars().take(CHARS).collect();
-    let more = if short.len() < text.len() { "…" } else { "" };
-    format!("`{}{more}`", short.escape_debug())
-}
-
-fn as_reject(faults: &[(&FieldPlan, Fault)]) -> Reject {
-    let (field, first) = &faults[0];
-    let is_missing = faults.iter().any(|(_, fault)| fault.outcome == Outcome::Missing);
+/// Several faults of one record, told as one: the first, and what else.
+pub(super) fn together(faults: Vec<Fault>) -> Fault {
+    let is_missing = faults.iter().any(|fault| fault.outcome == Outcome::Missing);
     let outcome = if is_missing { Outcome::Missing } else { Outcome::Invalid };
-    let others = faults[1..].iter().map(|(field, fault)| format!("; and {}: {}", field.path(), fault.reason));
-    let reason = first.reason.clone() + &others.collect::<Vec<_>>().concat();
-    Reject::new(outcome, Some(field.path()), reason, &first.raw)
+    let mut faults = faults.into_iter();
+    let first = faults.next().expect("invariant: there is a fault");
+    let others = faults.map(|fault| format!("; and {}: {}", fault.path, fault.reason));
+    let reason = first.reason.clone() + &others.collect::<String>();
+    Fault { outcome, reason, ..first }
 }
 
-fn push_key(data: &mut String, name: &str) {
+fn as_reject(faults: Vec<Fault>) -> Reject {
+    let Fault { outcome, reason, raw, path, .. } = together(faults);
+    Reject::new(outcome, Some(path), reason, &raw)
+}
+
+pub(super) fn push_key(data: &mut String, name: &str) {
     if data.len() > 1 {
         data.push(',');
     }
@@ -335,6 +256,7 @@ mod tests {
     use super::*;
 
     const INDEX: &str = include_str!("../../../tests/fixtures/scrape/index.html");
+    const PRODUCT: &str = include_str!("../../../tests/fixtures/scrape/product.html");
     const STOCKS: &str = include_str!("../../../tests/fixtures/scrape/stocks.html");
 
     fn plan(value: serde_json::Value) -> Plan {
@@ -424,6 +346,264 @@ mod tests {
             field["css"] = json!("b");
             assert_eq!(one(&page(text), &field), expected, "{text} {field}");
         }
+    }
+
+    #[test]
+    fn fallbacks_serve_in_their_order_and_are_marked() {
+        let price = json!({ "css": ["b.new", "b.old", "i"], "type": "number" });
+        for (page, expected, served) in [
+            ("<b class=new>1</b><b class=old>2</b>", "1", Some(0)),
+            ("<b class=old>2</b><i>3</i>", "2", Some(1)),
+            ("<b class=new> </b><i>3</i>", "3", Some(2)),
+            (
+                "<b class=new>?</b><i>3</i>",
+                "invalid: `?` has ?, which is no part of a number; declare `type: money`, or pick the digits with `regex`",
+                None,
+            ),
+            (
+                "<u>1</u>",
+                "missing: `b.new` matched nothing, nor do its fall-backs; the page has 1 B of text and 0 scripts",
+                None,
+            ),
+        ] {
+            assert_eq!(one(page, &price), expected, "{page}");
+            assert_eq!(fields(page, &json!({ "f": price })).served, [served], "{page}");
+        }
+        let image = json!({ "css": "img", "attr": ["data-src", "src"] });
+        for (page, expected, served) in [
+            ("<img data-src=a src=b>", r#""a""#, Some(0)),
+            ("<img src=b>", r#""b""#, Some(1)),
+            ("<img data-src='' src=b>", r#""b""#, Some(1)),
+            ("<img data-src=''>", r#""""#, Some(0)),
+            ("<img>", "missing: `img @data-src` is not on the element", None),
+        ] {
+            assert_eq!(one(page, &image), expected, "{page}");
+            assert_eq!(fields(page, &json!({ "f": image })).served, [served], "{page}");
+        }
+        let both = json!({ "css": ["u", "img"], "attr": ["data-src", "src"] });
+        assert_eq!(fields("<img src=b>", &json!({ "f": both })).served, [Some(3)]);
+        let rows = json!({ "url": "http://localhost/", "records": "p", "fields": { "f": { "css": ["b", "i"] } } });
+        let mut findings = Vec::new();
+        let extraction = extract(&plan(rows), "<p><b>1</b></p><p><i>2</i></p>", Some(&mut findings)).unwrap();
+        assert_eq!(extraction.served, [Some(1)], "the worst row counts");
+        let rules: Vec<&str> = findings.iter().map(|finding| finding.rule.as_str()).collect();
+        assert_eq!(rules, ["p", "b", "i (fall-back 1 of 1, for b)"]);
+    }
+
+    #[test]
+    fn text_of_its_own_and_joined_text() {
+        let page = "<p>Last <b>BSE</b> 59,465.68 <small>INR</small></p><i>a</i><i> b </i><i>3</i>";
+        for (field, expected) in [
+            (json!({ "css": "p" }), r#""Last BSE 59,465.68 INR""#),
+            (json!({ "css": "p", "text": "shown" }), r#""Last BSE 59,465.68 INR""#),
+            (json!({ "css": "p", "text": "own" }), r#""Last 59,465.68""#),
+            (json!({ "css": "p", "text": "own", "regex": "[\\d,.]+", "type": "number" }), "59465.68"),
+            (json!({ "css": "i", "all": true, "join": ", " }), r#""a, b, 3""#),
+            (json!({ "css": "i", "all": true, "join": "", "regex": "\\d", "type": "integer" }), "3"),
+            (json!({ "css": "u", "all": true, "join": "", "required": false }), "null"),
+        ] {
+            assert_eq!(one(page, &field), expected, "{field}");
+        }
+    }
+
+    #[test]
+    fn groups_make_an_object() {
+        let page = "<p>24,834.85 +28.75 (0.12%)</p><p>1.5 -0.25 (-0.5%)</p><p>7</p>";
+        let field = |more: serde_json::Value| {
+            let mut field = json!({
+                "css": "p",
+                "regex": "^(?P<last>[\\d,.]+)(?: (?P<change>\\S+) \\((?P<percent>\\S+)\\))?$",
+                "fields": { "last": { "type": "number", "locale": "en" }, "percent": { "type": "percent", "required": false } },
+            });
+            field.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            field
+        };
+        insta::assert_snapshot!(one(page, &field(json!({}))), @r#"{"last":24834.85,"change":"+28.75","percent":0.12}"#);
+        insta::assert_snapshot!(one(page, &field(json!({ "nth": 2 }))), @r#"{"last":1.5,"change":"-0.25","percent":-0.5}"#);
+        let lacks = fields(page, &json!({ "f": field(json!({ "nth": 3 })) }));
+        insta::assert_snapshot!(format!("{:?}", lacks.rejects[0]), @r#"Reject { outcome: Missing, field: Some("fields.f.fields.change"), reason: "`7` has no `change`", raw: "7" }"#);
+        let mut optional = field(json!({ "all": true }));
+        optional["fields"]["change"] = json!({ "type": "number", "on_missing": null });
+        insta::assert_snapshot!(one(page, &optional), @r#"[{"last":24834.85,"change":28.75,"percent":0.12},{"last":1.5,"change":-0.25,"percent":-0.5},{"last":7,"change":null,"percent":null}]"#);
+    }
+
+    #[test]
+    fn objects_within_objects_keep_their_cells() {
+        let page = "<ul><li><b>RELIANCE</b><i>2,456.70</i><u>NSE</u><u>BSE</u><li><b>MRF</b><u>NSE</u><li><b>TCS</b><i>3,001.00</i></ul>";
+        let field = json!({ "css": "li", "all": true, "fields": {
+            "name": "b",
+            "price": { "css": "i", "type": "number", "locale": "en", "required": false },
+            "places": { "css": "u", "all": true, "fields": { "at": {} }, "required": false },
+        } });
+        // A list by list would give the second row the third's price.
+        insta::assert_snapshot!(one(page, &field), @r#"[{"name":"RELIANCE","price":2456.70,"places":[{"at":"NSE"},{"at":"BSE"}]},{"name":"MRF","price":null,"places":[{"at":"NSE"}]},{"name":"TCS","price":3001.00,"places":null}]"#);
+        let mut strict = field.clone();
+        strict["fields"]["price"]["required"] = json!(true);
+        let faults = fields(page, &json!({ "f": strict }));
+        insta::assert_snapshot!(format!("{:?}", faults.rejects[0]), @r#"Reject { outcome: Missing, field: Some("fields.f.fields.price"), reason: "`i` matched nothing within", raw: "MRFNSE" }"#);
+        let mut dropped = field.clone();
+        dropped["fields"]["price"] = json!({ "css": "i", "on_missing": "drop" });
+        dropped["fields"].as_object_mut().unwrap().remove("places");
+        insta::assert_snapshot!(one(page, &dropped), @r#"[{"name":"RELIANCE","price":"2,456.70"},{"name":"TCS","price":"3,001.00"}]"#);
+        insta::assert_snapshot!(one(page, &json!({ "css": "li", "fields": { "name": "b" } })), @r#"{"name":"RELIANCE"}"#);
+        assert_eq!(one(page, &json!({ "css": "ol", "fields": { "name": "b" }, "required": false })), "null");
+    }
+
+    #[test]
+    fn values_beside_their_labels() {
+        let near = |page: &str, label: serde_json::Value| one(page, &json!({ "near": label }));
+        for (page, label, expected) in [
+            ("<table><tr><th>Last  price:</th><td>12.5</td><td>x</td></tr></table>", "Last price", r#""12.5""#),
+            ("<table><tr><td><b>Last price</b></td><td>12.5</td></tr></table>", "Last price", r#""12.5""#),
+            ("<table><tr><td>Last&nbsp;price</td>\n<td>12.5</td></tr></table>", "Last price:", r#""12.5""#),
+            ("<table><tr><td>A</td><td>Last price <b>12.5</b></td><td>x</td></tr></table>", "Last price", "missing"),
+            (
+                "<table><tr><td><span>Last price</span> <b>12.5</b></td><td>x</td></tr></table>",
+                "Last price",
+                r#""12.5""#,
+            ),
+            ("<dl><dt>Open<dd>1<dt>Last price<dd>12.5<dd>13</dl>", "Last price", r#""12.5""#),
+            ("<div><span>Last price</span><span>12.5</span></div>", "Last price", r#""12.5""#),
+            ("<div><div>Last price</div></div><div></div><div><div>12.5</div></div>", "Last price", r#""12.5""#),
+            ("<p><b>Last price:</b> 12<sup>.50</sup><br><b>Open</b> 11</p>", "Last price", r#""12.50""#),
+            ("<p><b>Last price</b>: 12.5 <b>Open</b>: 11</p>", "Open", r#""11""#),
+            ("<p><b>Last price</b>: <i>12.5</i></p>", "Last price", r#""12.5""#),
+            ("<p>La<b>st</b> price</p><p>12.5</p>", "Last price", r#""12.5""#),
+            ("<p>Last price today</p><p>12.5</p>", "Last price", "missing"),
+            ("<p>last price</p><p>12.5</p>", "Last price", "missing"),
+            ("<p>Lastprice</p><p>12.5</p>", "Last price", "missing"),
+            ("<script>Last price</script><p>12.5</p>", "Last price", "missing"),
+            (
+                "<table><tr><td>x</td><td>Last price</td></tr><tr><td>1</td><td>2</td></tr></table>",
+                "Last price",
+                "missing",
+            ),
+            ("<p>x</p><p>Last price</p>", "Last price", "missing"),
+        ] {
+            let found = near(page, json!(label));
+            assert_eq!(found.split(':').next(), expected.split(':').next(), "{page}: {found}");
+        }
+        let twice = "<p><b>Price</b> <i>1</i></p><p><b>Price</b> <i>2</i></p>";
+        insta::assert_snapshot!(near(twice, json!("Price")), @r#"invalid: `near "Price"` may be 2 labels, which have the same text; say which with `nth`"#);
+        insta::assert_snapshot!(near(twice, json!("Preis")), @r#"missing: `near "Preis"` matched nothing: no element has just this text; the page has 15 B of text and 0 scripts"#);
+        insta::assert_snapshot!(near("<p>Price</p>", json!("Price")), @r#"missing: `near "Price"` matched its label, and there is no value beside it"#);
+        for (nth, expected) in [(1, r#""1""#), (2, r#""2""#), (-1, r#""2""#)] {
+            assert_eq!(one(twice, &json!({ "near": "Price", "nth": nth })), expected);
+        }
+        insta::assert_snapshot!(one(twice, &json!({ "near": "Price", "nth": 3 })), @r#"missing: `near "Price"` matched 2 labels, and `nth` asks for more"#);
+        let card = "<div class=card><div><span>Price</span></div><p class=v data-v=7>12.5</p></div><p class=v>9</p>";
+        assert_eq!(near(card, json!({ "label": "Price", "pick": ".v" })), r#""12.5""#);
+        assert_eq!(one(card, &json!({ "near": { "label": "Price", "pick": ".v" }, "attr": "data-v" })), r#""7""#);
+        insta::assert_snapshot!(near(card, json!({ "label": "Price", "pick": ".w" })), @r#"missing: `near "Price": .w` matched its label, and there is no value beside it"#);
+        let rows = plan(
+            json!({ "url": "http://localhost/", "records": "p", "fields": { "v": { "near": "Price", "type": "integer" } } }),
+        );
+        let lines: Vec<String> =
+            extract(&rows, twice, None).unwrap().items.iter().map(|item| item.data.get().to_owned()).collect();
+        assert_eq!(lines, [r#"{"v":1}"#, r#"{"v":2}"#], "in a row, a label of the row");
+    }
+
+    #[test]
+    fn data_that_a_page_carries() {
+        for (field, expected) in [
+            (json!({ "jsonld": "$.offers.price", "type": "number" }), "1234.50"),
+            (json!({ "jsonld": "$.offers.price", "type": "number", "nth": 2, "locale": "de" }), "1234.50"),
+            (json!({ "jsonld": "$.offers.price", "all": true }), r#"["1234.50","1.234,50"]"#),
+            (json!({ "jsonld": "$[?@.name=='Cable'].offers.price", "required": false }), "null"),
+            (json!({ "jsonld": "$['@graph'][?@.name=='Cable'].offers.price" }), r#""1.234,50""#),
+            (json!({ "jsonld": "$.name", "all": true }), r#"["A shop","Lamp","Cable"]"#),
+            (
+                json!({ "jsonld": "$.offers.price", "type": "money", "currency": "INR" }),
+                r#"{"amount":1234.50,"currency":"INR"}"#,
+            ),
+            (
+                json!({ "jsonld": "$.offers.seen", "type": "datetime", "format": "epoch_s" }),
+                r#""2026-11-23T07:04:05.000000Z""#,
+            ),
+            (
+                json!({ "jsonld": "$.offers", "fields": { "p": { "json": "$.price", "type": "number" }, "c": { "json": "$.priceCurrency" } } }),
+                r#"{"p":1234.50,"c":"INR"}"#,
+            ),
+            (
+                json!({ "jsonld": "$.offers" }),
+                "missing: `jsonld $.offers` is an object; take what is in it, by its path or by `fields`",
+            ),
+            (json!({ "next_data": "$.props.pageProps.price", "type": "number" }), "12345678901234567890.10"),
+            (json!({ "next_data": "$..p", "all": true }), r#"["1.10","2,000.5"]"#),
+            (json!({ "next_data": "$..p", "all": true, "type": "number" }), "[1.10,2000.5]"),
+            (json!({ "next_data": "$..o.ok", "type": "bool" }), "true"),
+            (json!({ "next_data": "$..o.n", "required": false }), "null"),
+            (json!({ "next_data": "$..o.n" }), "missing: `next_data $..o.n` is null"),
+            (
+                json!({ "next_data": "$.props.none" }),
+                "missing: `next_data $.props.none` matched nothing; the page has 37 B of text and 4 scripts, and may need JavaScript",
+            ),
+            (json!({ "script": { "find": "__STATE__ = ", "path": "$.last" }, "type": "number" }), "59465.60"),
+            (json!({ "script": { "find": "(\\{\"last\")", "path": "$.text" } }), r#""} ; </ \" é""#),
+            (
+                json!({ "script": { "find": "__STATE__ = ", "path": "$.list[*]" }, "all": true, "type": "number" }),
+                "[1000,-0.0,0.0150]",
+            ),
+            (json!({ "script": { "find": "window\\.more = " }, "type": "integer" }), "5"),
+            (
+                json!({ "script": { "find": "window\\.other = ", "path": "$.a" } }),
+                "missing: `script window\\.other =  $.a` finds its place, and what begins there is not JSON",
+            ),
+            (
+                json!({ "script": { "find": "nowhere" } }),
+                "missing: `script nowhere $` finds no place in the page's scripts",
+            ),
+            (json!({ "meta": "og:price:amount", "type": "number" }), "1234.50"),
+            (json!({ "meta": "Description" }), r#""About & more""#),
+            (json!({ "meta": "sku", "type": "integer" }), "4711"),
+            (json!({ "meta": "og:none", "required": false }), "null"),
+            (json!({ "microdata": "Product.offers.price", "type": "number" }), "1234.50"),
+            (json!({ "microdata": "Offer.validFrom", "type": "datetime" }), r#""2026-11-23T07:04:05.000000Z""#),
+            (json!({ "microdata": "Product.name", "all": true }), r#"["Lamp new","Cable"]"#),
+            (json!({ "microdata": "Product.image" }), r#""/lamp.png""#),
+            (json!({ "microdata": "Product.price", "required": false }), "null"),
+            (json!({ "microdata": "Product.name.price", "required": false }), "null"),
+        ] {
+            assert_eq!(one(PRODUCT, &field), expected, "{field}");
+        }
+        insta::assert_snapshot!(one("<p>", &json!({ "jsonld": "$.a" })), @"missing: `jsonld $.a` finds nothing, because the page has no JSON-LD");
+        insta::assert_snapshot!(one("<p>", &json!({ "next_data": "$.a" })), @"missing: `next_data $.a` finds nothing, because the page has no script `__NEXT_DATA__`");
+        insta::assert_snapshot!(one("<script type=application/ld+json>{,}</script>", &json!({ "jsonld": "$.a" })), @"missing: `jsonld $.a` finds nothing, because the page's JSON-LD is not JSON (key must be a string at line 1 column 2)");
+        let many = format!("<script id=__NEXT_DATA__>[{}1]</script>", "1,".repeat(300_000));
+        insta::assert_snapshot!(one(&many, &json!({ "next_data": "$[0]" })), @"missing: `next_data $[0]` finds nothing, because it has more than 300000 values");
+        let deep = format!("<script id=__NEXT_DATA__>{}</script>", "[".repeat(100_000));
+        insta::assert_snapshot!(one(&deep, &json!({ "next_data": "$[0]" })), @"missing: `next_data $[0]` finds nothing, because it is not JSON (recursion limit exceeded at line 1 column 128)");
+    }
+
+    #[test]
+    fn rows_may_be_data_of_the_page() {
+        let rows = plan(json!({
+            "url": "http://localhost/", "records": { "next_data": "$.props.pageProps.items[*]" },
+            "fields": {
+                "symbol": { "json": "$.s" },
+                "price": { "json": "$.p", "type": "number", "on_missing": null },
+                "tags": { "json": "$.tags[*]", "all": true, "required": false },
+                "currency": { "jsonld": "$.offers.priceCurrency" },
+            }
+        }));
+        let mut findings = Vec::new();
+        let extraction = extract(&rows, PRODUCT, Some(&mut findings)).unwrap();
+        let lines: Vec<&str> = extraction.items.iter().map(|item| item.data.get()).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        {"symbol":"A","price":1.10,"tags":["x","y"],"currency":"INR"}
+        {"symbol":"B","price":2000.5,"tags":null,"currency":"INR"}
+        {"symbol":"C","price":null,"tags":null,"currency":"INR"}
+        "#);
+        assert_eq!((findings[0].field.as_str(), findings[0].matched), ("records", 3));
+        let reason = |records: serde_json::Value| {
+            let rows =
+                plan(json!({ "url": "http://localhost/", "records": records, "fields": { "s": { "json": "$.s" } } }));
+            let reject = extract(&rows, PRODUCT, None).unwrap().rejects.remove(0);
+            format!("{:?} {}: {}", reject.field, reject.reason, reject.raw.len())
+        };
+        insta::assert_snapshot!(reason(json!({ "next_data": "$.nothing[*]" })), @r#"Some("records") `next_data $.nothing[*]` finds nothing in the page's data: 37"#);
+        insta::assert_snapshot!(reason(json!({ "script": { "find": "x = $" } })), @r#"Some("records") `script x = $ $` finds no place in the page's scripts: 37"#);
+        insta::assert_snapshot!(reason(json!({ "jsonld": "$.offers" })), @r#"Some("fields.s") `json $.s` matched nothing in row 1: 73"#);
     }
 
     #[test]

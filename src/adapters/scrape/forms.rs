@@ -9,7 +9,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::{Deserialize, Deserializer, de};
 
-use super::settings::{Bound, Field, Fields, Format, NumberFormat, OnMissing, Timeout, Words};
+use super::settings::{
+    Bound, Field, Fields, Format, Near, NumberFormat, OnMissing, Rows, Script, Texts, Timeout, Words,
+};
 use crate::units::Span;
 
 impl<'de> Deserialize<'de> for Fields {
@@ -48,7 +50,7 @@ impl<'de> Deserialize<'de> for ShortOrLong {
             }
 
             fn visit_str<E>(self, css: &str) -> Result<ShortOrLong, E> {
-                Ok(ShortOrLong(Field { css: Some(css.to_owned()), ..Field::default() }))
+                Ok(ShortOrLong(Field { css: Some(Texts(vec![css.to_owned()])), ..Field::default() }))
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<ShortOrLong, A::Error> {
@@ -83,6 +85,104 @@ impl<'de> Deserialize<'de> for Format {
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Format, A::Error> {
                 NumberFormat::deserialize(MapAccessDeserializer::new(map)).map(Format::Number)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Texts;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a text, or a list of texts")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
+                Ok(Texts(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = list.next_element()? {
+                    texts.push(text);
+                }
+                Ok(Texts(texts))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// The long form of [`Near`]; the names are the user's.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Label {
+    /// The whole text of the label. White space and a colon at its end do not matter.
+    label: String,
+    /// A CSS selector: its first match in the closest element around the label that has one.
+    #[serde(default)]
+    pick: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Near {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Near;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a label, or `{ label, pick }`")
+            }
+
+            fn visit_str<E>(self, label: &str) -> Result<Near, E> {
+                Ok(Near { label: label.to_owned(), pick: None })
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Near, A::Error> {
+                let Label { label, pick } = Deserialize::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Near { label, pick })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// The long form of [`Rows`]; the names are the user's.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Records {
+    /// A CSS selector of the rows.
+    css: Option<String>,
+    /// A JSONPath into the page's blocks of JSON-LD, tried on each thing in them.
+    jsonld: Option<String>,
+    /// A JSONPath into the data of a page made by Next.js, such as `$.props.pageProps.items[*]`.
+    next_data: Option<String>,
+    /// JSON within a script, `{ find, path }`.
+    script: Option<Script>,
+}
+
+impl<'de> Deserialize<'de> for Rows {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Rows;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a CSS selector of rows, or a map such as `{ next_data: \"$.props.items[*]\" }`")
+            }
+
+            fn visit_str<E>(self, css: &str) -> Result<Rows, E> {
+                Ok(Rows { css: Some(css.to_owned()), ..Rows::default() })
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Rows, A::Error> {
+                let Records { css, jsonld, next_data, script } =
+                    Deserialize::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Rows { css, jsonld, next_data, script })
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -216,6 +316,38 @@ impl JsonSchema for Format {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let number = generator.subschema_for::<NumberFormat>();
         json_schema!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }, number] })
+    }
+}
+
+impl JsonSchema for Texts {
+    fn schema_name() -> Cow<'static, str> {
+        "Texts".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        one_or_many(&["string"])
+    }
+}
+
+impl JsonSchema for Near {
+    fn schema_name() -> Cow<'static, str> {
+        "Near".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let both = generator.subschema_for::<Label>();
+        json_schema!({ "anyOf": [{ "type": "string" }, both] })
+    }
+}
+
+impl JsonSchema for Rows {
+    fn schema_name() -> Cow<'static, str> {
+        "Rows".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let map = generator.subschema_for::<Records>();
+        json_schema!({ "anyOf": [{ "type": "string" }, map] })
     }
 }
 

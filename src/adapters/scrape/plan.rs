@@ -1,15 +1,14 @@
 //! What a source's file asks for, checked and compiled once, so that a tick only has to run it.
 
 use regex::{Regex, RegexBuilder};
-use scraper::Selector;
 
 use super::Scrape;
 use super::convert::Convert;
-use super::settings::{Field, HtmlPart, OnMissing};
+use super::css::Css;
+use super::place::{self, Json, Place, Within};
+use super::settings::{Field, FieldType, HtmlPart, OnMissing, Rows, TextPart};
 use crate::source::Problem;
 
-/// Longer selectors are generated, and would be matched against every element.
-const SELECTOR_BYTES_MAX: usize = 1024;
 /// What a compiled regular expression may take.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 const REGEX_NEST_MAX: u32 = 50;
@@ -17,39 +16,55 @@ const REGEX_NEST_MAX: u32 = 50;
 /// How items are extracted from a page.
 pub struct Plan {
     /// What one record is; `None` for the whole page.
-    pub(super) rows: Option<Css>,
+    pub(super) rows: Option<RowsPlan>,
     pub(super) fields: Vec<FieldPlan>,
     /// The records' `type`.
     pub(super) kind: String,
     /// The index of the field that is the records' `published_at`.
     pub(super) published_at: Option<usize>,
+    /// How many JSON values are looked for in scripts; each has its number.
+    pub(super) scripts: usize,
+    /// The fields that may be served by more than one rule, by their number.
+    pub(super) fallbacks: Vec<Fallback>,
+}
+
+/// What the records of a page are.
+pub(super) enum RowsPlan {
+    Css(Css),
+    Json(Json),
+}
+
+/// A field with fall-backs.
+pub(super) struct Fallback {
+    /// The field's place in the file.
+    pub(super) path: String,
+    /// Its rules in their order, for people.
+    pub(super) rules: Vec<String>,
 }
 
 /// One field.
 pub(super) struct FieldPlan {
     pub(super) name: String,
-    /// `None` is the row itself.
-    pub(super) css: Option<Css>,
+    /// The field's place in the file.
+    pub(super) path: String,
+    /// Where it is, and where else if it is not there.
+    pub(super) places: Vec<Place>,
     pub(super) take: Take,
     pub(super) pick: Pick,
-    pub(super) regex: Option<Regex>,
-    pub(super) convert: Convert,
+    /// Whether the file says which match is meant.
+    pub(super) has_nth: bool,
+    pub(super) make: Make,
     pub(super) on_missing: OnMissing,
-}
-
-/// A selector with its text, which messages show.
-pub(super) struct Css {
-    pub(super) text: String,
-    pub(super) selector: Selector,
-    /// Whether a page can make it take the square of its length: siblings are counted or walked, or descendants are
-    /// looked for. Taking a harmless selector for such a one costs little.
-    pub(super) is_costly: bool,
+    /// Its number among those with fall-backs.
+    pub(super) fallback: Option<usize>,
 }
 
 /// What is taken of an element.
 pub(super) enum Take {
     Text,
-    Attribute(String),
+    OwnText,
+    /// The first of these that is there.
+    Attributes(Vec<String>),
     InnerHtml,
     OuterHtml,
 }
@@ -64,27 +79,59 @@ pub(super) enum Pick {
     All,
 }
 
+/// What is made of that.
+pub(super) enum Make {
+    /// A value of each text, or of all of them joined.
+    Value { regex: Option<Regex>, convert: Convert, join: Option<String> },
+    /// An object of what the groups of an expression matched.
+    Groups { regex: Regex, members: Vec<Member>, join: Option<String> },
+    /// An object of what is found within.
+    Fields(Vec<FieldPlan>),
+}
+
+/// A named group of a regular expression.
+pub(super) struct Member {
+    pub(super) name: String,
+    pub(super) path: String,
+    pub(super) convert: Convert,
+    pub(super) on_missing: OnMissing,
+}
+
+/// What is counted, and what is wrong, while a plan is compiled.
+#[derive(Default)]
+pub(super) struct Compiling {
+    pub(super) problems: Vec<Problem>,
+    pub(super) scripts: usize,
+    fallbacks: Vec<Fallback>,
+}
+
 impl Plan {
     /// Compiles what the file says about extraction.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn compile(settings: &Scrape) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let rows = settings.records.as_deref().and_then(|css| or_problem(Css::new(css), ["records"], &mut problems));
+        let mut state = Compiling::default();
+        let rows = settings.records.as_ref().and_then(|rows| state.rows(rows));
+        let within = match &settings.records {
+            None => Within::Page,
+            Some(Rows { css: Some(_), .. }) => Within::Row,
+            Some(_) => Within::Json,
+        };
         if settings.fields.0.is_empty() {
-            problems
-                .push(Problem::new(["fields"], "a source needs at least one field, such as `price: \"span.price\"`"));
+            let message = "a source needs at least one field, such as `price: \"span.price\"`";
+            state.problems.push(Problem::new(["fields"], message));
         }
         let fields: Vec<FieldPlan> = settings
             .fields
             .0
             .iter()
-            .filter_map(|(name, field)| FieldPlan::compile(name, field, settings.records.is_some(), &mut problems))
+            .filter_map(|(name, field)| state.field(&["fields", name], name, field, within))
             .collect();
+        let mut problems = state.problems;
         let published_at = settings.published_at.as_deref().and_then(|name| {
             let found = fields.iter().position(|field| field.name == name);
-            let fits = found.filter(|&index| fields[index].convert.is_moment() && fields[index].pick != Pick::All);
+            let fits = found.filter(|&index| fields[index].is_moment());
             if fits.is_none() && problems.is_empty() {
                 let message = format!("`{}` is not a field with `type: datetime` and one value", name.escape_debug());
                 problems.push(Problem::new(["published_at"], message));
@@ -96,118 +143,205 @@ impl Plan {
         if kind.is_empty() || kind.chars().any(char::is_control) {
             problems.push(Problem::new(["type"], "the records' type is a word such as quote"));
         }
-        if problems.is_empty() { Ok(Self { rows, fields, kind, published_at }) } else { Err(problems) }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self { rows, fields, kind, published_at, scripts: state.scripts, fallbacks: state.fallbacks })
+    }
+}
+
+impl Compiling {
+    /// Keeps what is right, and notes what is wrong with the value at `path`.
+    pub(super) fn keep<T>(&mut self, result: Result<T, String>, path: &[&str], key: &str) -> Option<T> {
+        let path = path.iter().copied().chain((!key.is_empty()).then_some(key));
+        result.map_err(|message| self.problems.push(Problem::new(path, message))).ok()
+    }
+
+    fn rows(&mut self, rows: &Rows) -> Option<RowsPlan> {
+        let path = ["records"];
+        let json = place::json_of(rows.jsonld.as_ref(), rows.next_data.as_ref(), rows.script.as_ref(), self);
+        let json = self.keep(json, &path, "")?;
+        match (&rows.css, json) {
+            (Some(css), None) => self.keep(Css::new(css), &path, "").map(RowsPlan::Css),
+            (None, Some(json)) => Some(RowsPlan::Json(json)),
+            _ => self.keep(Err("`records` is one selector, `jsonld`, `next_data` or `script`".into()), &path, ""),
+        }
+    }
+
+    fn field(&mut self, path: &[&str], name: &str, field: &Field, within: Within) -> Option<FieldPlan> {
+        let before = self.problems.len();
+        let places = place::places(field, path, within, self);
+        let take = take(field).and_then(|take| {
+            let is_element = matches!(places.first(), Some(Place::Css(_) | Place::Near(_)))
+                || matches!((places.first(), within), (Some(Place::Row), Within::Row));
+            if matches!(take, Take::Text) || is_element || places.is_empty() {
+                Ok(take)
+            } else {
+                Err("`attr`, `html` and `text` are of an element that `css` or `near` finds".into())
+            }
+        });
+        let take = self.keep(take, path, "");
+        let pick = self.keep(pick(field), path, "nth");
+        let make = self.make(path, field, places.first(), within);
+        let on_missing = self.keep(on_missing(field), path, "required");
+        if self.problems.len() > before {
+            return None;
+        }
+        let mut plan = FieldPlan {
+            name: name.to_owned(),
+            path: path.join("."),
+            places,
+            take: take?,
+            pick: pick?,
+            has_nth: field.nth.is_some(),
+            make: make?,
+            on_missing: on_missing?,
+            fallback: None,
+        };
+        let rules = plan.rules();
+        if rules.len() > 1 {
+            plan.fallback = Some(self.fallbacks.len());
+            self.fallbacks.push(Fallback { path: plan.path.clone(), rules });
+        }
+        Some(plan)
+    }
+
+    fn make(&mut self, path: &[&str], field: &Field, place: Option<&Place>, within: Within) -> Option<Make> {
+        let regex = field.regex.as_deref().map(compile_regex).transpose();
+        let regex = self.keep(regex, path, "regex")?;
+        let join = match (&field.join, field.all) {
+            (Some(_), false) => self.keep(Err("`join` needs `all: true`".into()), path, "join")?,
+            (join, _) => join.clone(),
+        };
+        let has_groups = regex.as_ref().is_some_and(|regex| {
+            let names: Vec<&str> = regex.capture_names().flatten().collect();
+            names.len() > 1 && !names.contains(&"value")
+        });
+        if !has_groups && field.fields.is_none() {
+            let convert = Convert::new(field, path, &mut self.problems);
+            return Some(Make::Value { regex, convert, join });
+        }
+        if field.kind != FieldType::Text {
+            return self.keep(Err("an object's types belong to its own `fields`".into()), path, "type");
+        }
+        match regex {
+            Some(regex) if has_groups => {
+                let members = self.members(path, field, &regex)?;
+                Some(Make::Groups { regex, members, join })
+            }
+            Some(_) => self.keep(Err("beside `fields` it needs several named groups".into()), path, "regex"),
+            None if join.is_some() => self.keep(Err("objects are not joined; leave it out".into()), path, "join"),
+            None => {
+                let within = match (place, within) {
+                    (Some(Place::Json(_)), _) | (Some(Place::Row), Within::Json) => Within::Json,
+                    (Some(Place::Meta(_) | Place::Microdata(_)), _) => {
+                        return self.keep(
+                            Err("what `meta` and `microdata` find has nothing within".into()),
+                            path,
+                            "fields",
+                        );
+                    }
+                    _ => Within::Row,
+                };
+                let fields = field.fields.as_ref().map_or(&[][..], |fields| &fields.0);
+                if fields.is_empty() {
+                    return self.keep(Err("an object needs at least one field".into()), path, "fields");
+                }
+                let plans = fields.iter().filter_map(|(name, field)| {
+                    let path = [path, &["fields", name]].concat();
+                    self.field(&path, name, field, within)
+                });
+                Some(Make::Fields(plans.collect()))
+            }
+        }
+    }
+
+    /// The members of an object that an expression's groups make. A group that no field declares is text.
+    fn members(&mut self, path: &[&str], field: &Field, regex: &Regex) -> Option<Vec<Member>> {
+        let default = Field::default();
+        let declared = field.fields.as_ref().map_or(&[][..], |fields| &fields.0);
+        let groups: Vec<&str> = regex.capture_names().flatten().collect();
+        if let Some((name, _)) = declared.iter().find(|(name, _)| !groups.contains(&name.as_str())) {
+            let message = format!("`{}` is no named group of the `regex`", name.escape_debug());
+            return self.keep(Err(message), path, "fields");
+        }
+        let members = groups.iter().filter_map(|&name| {
+            let field = declared.iter().find(|(declared, _)| declared == name).map_or(&default, |(_, field)| field);
+            let path = [path, &["fields", name]].concat();
+            if !place::is_nowhere(field) {
+                return self.keep(Err("a group of a `regex` has a type, and no place of its own".into()), &path, "");
+            }
+            let convert = Convert::new(field, &path, &mut self.problems);
+            let on_missing = self.keep(on_missing(field), &path, "required")?;
+            if on_missing == OnMissing::Drop {
+                return self.keep(
+                    Err("a group cannot drop the record; say it of the whole field".into()),
+                    &path,
+                    "on_missing",
+                );
+            }
+            Some(Member { name: name.to_owned(), path: path.join("."), convert, on_missing })
+        });
+        Some(members.collect())
     }
 }
 
 impl FieldPlan {
-    fn compile(name: &str, field: &Field, has_rows: bool, problems: &mut Vec<Problem>) -> Option<Self> {
-        let before = problems.len();
-        let path = ["fields", name];
-        let css = match &field.css {
-            Some(css) => or_problem(Css::new(css), ["fields", name, "css"], problems),
-            None if has_rows => None,
-            None => or_problem(Err("a field of a page needs a `css` selector".into()), path, problems),
-        };
-        let regex = field
-            .regex
-            .as_deref()
-            .and_then(|regex| or_problem(compile_regex(regex), ["fields", name, "regex"], problems));
-        let take = match (&field.attr, field.html) {
-            (Some(_), Some(_)) => or_problem(Err("a field is either an `attr` or `html`".into()), path, problems),
-            (Some(attribute), None) => Some(Take::Attribute(attribute.to_ascii_lowercase())),
-            (None, Some(HtmlPart::Inner)) => Some(Take::InnerHtml),
-            (None, Some(HtmlPart::Outer)) => Some(Take::OuterHtml),
-            (None, None) => Some(Take::Text),
-        };
-        let pick = or_problem(pick(field), ["fields", name, "nth"], problems);
-        let convert = Convert::new(field, &path, problems);
-        let on_missing = match (field.on_missing, field.required) {
-            (Some(_), Some(_)) => {
-                let both = "`required` and `on_missing` say the same thing; leave one out";
-                or_problem(Err(both.into()), ["fields", name, "required"], problems)
-            }
-            (Some(on_missing), None) => Some(on_missing),
-            (None, Some(false)) => Some(OnMissing::Null),
-            (None, Some(true) | None) => Some(OnMissing::Reject),
-        };
-        if problems.len() > before {
-            return None;
-        }
-        Some(Self { name: name.to_owned(), css, take: take?, pick: pick?, regex, convert, on_missing: on_missing? })
+    /// Where it looks, for people, in the order in which it does.
+    pub(super) fn rules(&self) -> Vec<String> {
+        let how = self.take.suffixes();
+        self.places.iter().flat_map(|place| how.iter().map(move |how| format!("{place}{how}"))).collect()
     }
 
-    /// The field's place in the file.
-    pub(super) fn path(&self) -> String {
-        format!("fields.{}", self.name)
+    fn is_moment(&self) -> bool {
+        let is_one = self.pick != Pick::All;
+        matches!(&self.make, Make::Value { convert, join, .. } if convert.is_moment() && (is_one || join.is_some()))
+    }
+}
+
+impl Take {
+    /// How many ways there are to take something of an element.
+    pub(super) fn ways(&self) -> usize {
+        if let Self::Attributes(names) = self { names.len() } else { 1 }
     }
 
-    /// Where it looks, for people.
-    pub(super) fn rule(&self) -> String {
-        let css = self.css.as_ref().map_or("the row itself", |css| &css.text);
-        match &self.take {
-            Take::Text => css.to_owned(),
-            Take::Attribute(attribute) => format!("{css} @{attribute}"),
-            Take::InnerHtml => format!("{css} (inner HTML)"),
-            Take::OuterHtml => format!("{css} (outer HTML)"),
+    /// What a rule says of each way of taking, in their order.
+    pub(super) fn suffixes(&self) -> Vec<String> {
+        match self {
+            Self::Text => vec![String::new()],
+            Self::OwnText => vec![" (own text)".into()],
+            Self::Attributes(names) => names.iter().map(|name| format!(" @{name}")).collect(),
+            Self::InnerHtml => vec![" (inner HTML)".into()],
+            Self::OuterHtml => vec![" (outer HTML)".into()],
         }
     }
 }
 
-impl Css {
-    /// Compiles a selector.
-    fn new(text: &str) -> Result<Self, String> {
-        if text.len() > SELECTOR_BYTES_MAX {
-            return Err(format!("the selector is longer than {SELECTOR_BYTES_MAX} bytes"));
-        }
-        if has_nested_has(text) {
-            return Err("a `:has()` within a `:has()` would be tried on every pair of elements; write it apart".into());
-        }
-        match Selector::parse(text) {
-            Ok(selector) => Ok(Self { text: text.to_owned(), selector, is_costly: text.contains([':', '~']) }),
-            Err(_) if text.contains("::") => {
-                Err(format!("`{text}` has a pseudo-element; `attr: NAME` takes an attribute, and text is the default"))
-            }
-            Err(error) => {
-                let reason = error.to_string();
-                // For some mistakes scraper knows no better than to ask for a report.
-                let reason = if reason.contains("report this") {
-                    "there is a mistake in it".into()
-                } else {
-                    lower_first(&reason)
-                };
-                Err(format!("`{text}` is not a CSS selector: {reason}"))
-            }
-        }
+fn take(field: &Field) -> Result<Take, String> {
+    let attributes: Option<Vec<String>> =
+        field.attr.as_ref().map(|names| names.0.iter().map(|name| name.to_ascii_lowercase()).collect());
+    match (attributes, field.html, field.text) {
+        (Some(names), None, None) if names.is_empty() => Err("the list of attributes is empty".into()),
+        (Some(names), None, None) => Ok(Take::Attributes(names)),
+        (None, Some(HtmlPart::Inner), None) => Ok(Take::InnerHtml),
+        (None, Some(HtmlPart::Outer), None) => Ok(Take::OuterHtml),
+        (None, None, Some(TextPart::Own)) => Ok(Take::OwnText),
+        (None, None, Some(TextPart::Shown) | None) => Ok(Take::Text),
+        (Some(_), Some(_), _) => Err("a field is either an `attr` or `html`".into()),
+        _ => Err("a field is either `text`, an `attr` or `html`".into()),
     }
 }
 
-fn lower_first(text: &str) -> String {
-    let mut chars = text.trim_end_matches('.').chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
-}
-
-/// Only the brackets count: a `:has(` in a quoted value makes it more careful than it needs to be, never less.
-fn has_nested_has(selector: &str) -> bool {
-    let lower = selector.to_ascii_lowercase();
-    let mut open: Vec<bool> = Vec::new();
-    for (index, byte) in lower.bytes().enumerate() {
-        match byte {
-            b'(' => {
-                let is_has = lower[..index].ends_with(":has");
-                if is_has && open.contains(&true) {
-                    return true;
-                }
-                open.push(is_has);
-            }
-            b')' => drop(open.pop()),
-            _ => {}
-        }
+fn on_missing(field: &Field) -> Result<OnMissing, String> {
+    match (field.on_missing, field.required) {
+        (Some(_), Some(_)) => Err("`required` and `on_missing` say the same thing; leave one out".into()),
+        (Some(on_missing), None) => Ok(on_missing),
+        (None, Some(false)) => Ok(OnMissing::Null),
+        (None, Some(true) | None) => Ok(OnMissing::Reject),
     }
-    false
 }
 
-fn compile_regex(regex: &str) -> Result<Regex, String> {
+pub(super) fn compile_regex(regex: &str) -> Result<Regex, String> {
     let built = RegexBuilder::new(regex).size_limit(REGEX_BYTES_MAX).nest_limit(REGEX_NEST_MAX).build();
     built.map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => {
@@ -233,10 +367,6 @@ fn pick(field: &Field) -> Result<Pick, String> {
         }
         (None, false) => Ok(Pick::FromStart(0)),
     }
-}
-
-fn or_problem<T, const N: usize>(result: Result<T, String>, path: [&str; N], problems: &mut Vec<Problem>) -> Option<T> {
-    result.map_err(|message| problems.push(Problem::new(path, message))).ok()
 }
 
 #[cfg(test)]
@@ -306,13 +436,82 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_go_together_is_said() {
+        insta::assert_snapshot!(problems(json!({
+            "url": "http://localhost/", "records": { "css": "tr", "jsonld": "$" },
+            "fields": {
+                "a": { "css": "p", "near": "x" },
+                "b": { "json": "$.a" },
+                "c": { "jsonld": "offers.price" },
+                "d": { "jsonld": "$..a..b" },
+                "e": { "jsonld": "$.a", "attr": "href" },
+                "f": { "near": " : " },
+                "g": { "near": { "label": "x", "pick": "p:" } },
+                "h": { "near": "x", "all": true },
+                "i": { "css": "p", "join": "," },
+                "j": { "css": "p", "fields": {} },
+                "k": { "css": "p", "fields": { "x": { "css": "a:" } } },
+                "l": { "css": "p", "fields": { "x": "a" }, "type": "number" },
+                "m": { "css": "p", "regex": "(?P<a>.)(?P<b>.)", "fields": { "c": {} } },
+                "n": { "css": "p", "regex": "(?P<a>.)(?P<b>.)", "fields": { "a": { "css": "b" } } },
+                "o": { "css": "p", "regex": "(.)", "fields": { "a": "b" } },
+                "p": { "microdata": "price" },
+                "q": { "meta": "x", "fields": { "a": "b" } },
+                "r": { "script": { "find": "(" } },
+                "s": { "css": [] },
+                "t": { "css": "p", "text": "own", "attr": "x" },
+                "u": { "css": "p", "attr": [] },
+                "v": { "next_data": "$.a", "fields": { "x": "b" } },
+                "w": { "css": "p", "type": "money", "currency": "usd" },
+                "x": { "css": "p", "type": "number", "scale": ["K", "Q"], "currency": "USD" },
+                "y": { "css": "p", "type": "datetime", "clocks": "before" },
+                "z": { "css": "p", "regex": "(?P<a>.)(?P<b>.)", "fields": { "a": { "on_missing": "drop" } } },
+            },
+        })), @r"
+        records: `records` is one selector, `jsonld`, `next_data` or `script`
+        fields.a: has `css` and `near`; a field is in one place
+        fields.b.json: `json` is within a row that is JSON; for the page's data there is `jsonld`, `next_data` or `script`
+        fields.c.jsonld: `offers.price` is not a JSONPath (RFC 9535), such as `$.offers.price`
+        fields.d.jsonld: two `..` in a path would look at each value many times; write it apart
+        fields.e: `attr`, `html` and `text` are of an element that `css` or `near` finds
+        fields.f.near: a label has text
+        fields.g.near: `p:` is not a CSS selector: unexpected EOL
+        fields.h.near: is one value; leave `all` out
+        fields.i.join: `join` needs `all: true`
+        fields.j.fields: an object needs at least one field
+        fields.k.fields.x.css: `a:` is not a CSS selector: unexpected EOL
+        fields.l.type: an object's types belong to its own `fields`
+        fields.m.fields: `c` is no named group of the `regex`
+        fields.n.fields.a: a group of a `regex` has a type, and no place of its own
+        fields.o.regex: beside `fields` it needs several named groups
+        fields.p.microdata: is the type of an item and its property, as `Product.price` or `Product.offers.price`
+        fields.q.fields: what `meta` and `microdata` find has nothing within
+        fields.r.script: not a regular expression: unclosed group
+        fields.s.css: the list of selectors is empty
+        fields.t: a field is either `text`, an `attr` or `html`
+        fields.u: the list of attributes is empty
+        fields.v.fields.x.css: the row is JSON; `json` has a path from there
+        fields.w.currency: `usd` is no currency; write a code such as USD or INR
+        fields.x.currency: `currency` needs `type: money`
+        fields.x.scale: `Q` is no scale; write some of K, k, thousand, L, lac, lacs, lakh, lakhs, M, m, mn, mln, million, Cr, crore, crores, bn, bln, lakh crore, L Cr, tn, B, b, billion, T, trillion, Tsd, Mio, Mrd, Mld, mld, Md, Mds, Bio
+        fields.y.format: `clocks` needs the `timezone` whose clocks they are
+        fields.z.fields.a.on_missing: a group cannot drop the record; say it of the whole field
+        ");
+        insta::assert_snapshot!(problems(json!({ "url": "http://localhost/", "fields": { "a": {} } })), @"fields.a: a field of a page needs a place, such as a `css` selector");
+        insta::assert_snapshot!(problems(json!({ "url": "http://localhost/", "fields": { "a": "b" }, "records": { "script": { "find": "x" }, "next_data": "$" } })), @r"
+        records: is one of `jsonld`, `next_data` and `script`
+        fields.a.css: the row is JSON; `json` has a path from there
+        ");
+    }
+
+    #[test]
     fn wrong_types_name_their_place() {
         let with = |field: serde_json::Value| problems(json!({ "url": "http://localhost/", "fields": { "a": field } }));
         insta::assert_snapshot!(with(json!(5)), @"fields.a: invalid type: integer `5`, expected a CSS selector, or a map with `css`");
         insta::assert_snapshot!(with(json!({ "css": "b", "type": "price" })), @"fields.a.type: unknown variant `price`, expected one of `text`, `number`, `integer`, `percent`, `money`, `bool`, `datetime`");
         insta::assert_snapshot!(with(json!({ "css": "b", "on_missing": "skip" })), @r#"fields.a.on_missing: `skip` is not one of reject, "null", drop"#);
         insta::assert_snapshot!(with(json!({ "css": "b", "timezone": "Asia/Calcuta" })), @"fields.a.timezone: failed to parse timezone: 'Asia/Calcuta'");
-        insta::assert_snapshot!(with(json!({ "css": "b", "colour": "red" })), @"fields.a.colour: unknown field `colour`, expected one of `css`, `attr`, `html`, `nth`, `all`, `regex`, `type`, `format`, `locale`, `currency`, `scale`, `timezone`, `clocks`, `keep_offset`, `true`, `false`, `required`, `on_missing`, `range`");
+        insta::assert_snapshot!(with(json!({ "css": "b", "colour": "red" })), @"fields.a.colour: unknown field `colour`, expected one of `css`, `near`, `jsonld`, `microdata`, `meta`, `next_data`, `script`, `json`, `fields`, `attr`, `text`, `html`, `nth`, `all`, `join`, `regex`, `type`, `format`, `locale`, `currency`, `scale`, `timezone`, `clocks`, `keep_offset`, `true`, `false`, `required`, `on_missing`, `range`");
         insta::assert_snapshot!(problems(json!({ "url": "/markets", "fields": {} })), @r#"
         url: not a URL (relative URL without a base); write it whole, such as https://example.com/page
         fields: a source needs at least one field, such as `price: "span.price"`

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use scraper::ElementRef;
 
-use super::plan::Css;
+use super::css::Css;
 
 /// How long the selectors of one page may take all together. A large page takes a hundredth of it.
 const TIME_MAX: Duration = Duration::from_secs(2);

@@ -17,18 +17,40 @@ pub struct Fields(pub(super) Vec<(String, Field)>);
 #[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Field {
-    /// Where the field is: a CSS selector, within the row where there are `records`. Without one a field of a row is
-    /// the row itself.
-    pub css: Option<String>,
-    /// Takes the value of this attribute instead of the text.
-    pub attr: Option<String>,
+    /// Where the field is: a CSS selector, within the row where there are `records`; or a list of them, which are
+    /// fall-backs in their order. Without a place a field of a row is the row itself.
+    pub css: Option<Texts>,
+    /// Where it is: beside this label, such as `"Last price"`, or `{ label, pick }`.
+    pub near: Option<Near>,
+    /// Where it is: a JSONPath into the page's blocks of JSON-LD, such as `$.offers.price`, tried on each thing in them.
+    pub jsonld: Option<String>,
+    /// Where it is: a property of an item in microdata, such as `Product.offers.price`.
+    pub microdata: Option<String>,
+    /// Where it is: the content of the `meta` with this `name`, `property` or `itemprop`, such as `og:price:amount`.
+    pub meta: Option<String>,
+    /// Where it is: a JSONPath into the data of a page made by Next.js, such as `$.props.pageProps.price`.
+    pub next_data: Option<String>,
+    /// Where it is: in JSON that a script has, `{ find, path }`.
+    pub script: Option<Script>,
+    /// Where it is within a row that is JSON: a JSONPath from there, such as `$.price`.
+    pub json: Option<String>,
+    /// What is found within, by name: the field is then an object, or with `all` a list of objects. Beside a `regex` with
+    /// several named groups: what these are.
+    pub fields: Option<Fields>,
+    /// Takes the value of this attribute instead of the text; of a list the first that is there and not empty.
+    pub attr: Option<Texts>,
+    /// Which text is taken: `shown` is all that a browser shows (the default), `own` leaves out that of elements within.
+    pub text: Option<TextPart>,
     /// Takes the HTML instead of the text: `inner`, or `outer` with the element's own tags.
     pub html: Option<HtmlPart>,
-    /// Which match is meant: 1 is the first (and the default), -1 the last.
+    /// Which match is meant: 1 is the first (and the default), -1 the last. Of `near` it is which label.
     pub nth: Option<i32>,
     /// Takes every match, as a list.
     pub all: bool,
-    /// Picks a part of the text: what the group named `value` or the first group matched, else the whole match.
+    /// Makes one text of what `all` takes, with this between.
+    pub join: Option<String>,
+    /// Picks a part of the text: what the group named `value` or the first group matched, else the whole match. Several
+    /// named groups make an object of them.
     pub regex: Option<String>,
     /// What the text is: `text`, `number` (an exact decimal), `integer`, `percent` (as written: `-0.45%` is -0.45),
     /// `money` (`{"amount":1234.50,"currency":"INR"}`), `bool` or `datetime`. Numbers keep their digits, and a text that
@@ -70,6 +92,54 @@ pub struct Field {
     /// The least and the greatest number that is believed, such as `[0, 100000]`; null leaves an end open. Anything
     /// outside is refused.
     pub range: Option<[Bound; 2]>,
+}
+
+/// A label, and what is taken near it: the label alone, or a map.
+#[derive(Debug, Clone, Serialize)]
+pub struct Near {
+    /// The whole text of the label. White space and a colon at its end do not matter.
+    pub label: String,
+    /// A CSS selector: its first match in the closest element around the label that has one. Without it, the next cell of
+    /// the row, the `dd` after the `dt`, or the next text.
+    pub pick: Option<String>,
+}
+
+/// JSON within a script.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// A regular expression: the JSON begins where it ends, or where its first group begins, and ends by itself.
+    pub find: String,
+    /// The JSONPath of what is taken; `$` by default, which is all of it.
+    #[serde(default = "whole")]
+    pub path: String,
+}
+
+fn whole() -> String {
+    "$".into()
+}
+
+/// What one record is: a CSS selector alone, or a map with one of these.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Rows {
+    /// A CSS selector of the rows.
+    pub css: Option<String>,
+    /// A JSONPath into the page's blocks of JSON-LD.
+    pub jsonld: Option<String>,
+    /// A JSONPath into the data of a page made by Next.js, such as `$.props.pageProps.items[*]`.
+    pub next_data: Option<String>,
+    /// JSON within a script.
+    pub script: Option<Script>,
+}
+
+/// Which text of an element is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TextPart {
+    /// All that a browser shows.
+    Shown,
+    /// Without that of the elements within.
+    Own,
 }
 
 /// Which HTML of an element is taken.
@@ -164,6 +234,11 @@ pub enum OnMissing {
     /// There is no record, and nothing is wrong.
     Drop,
 }
+
+/// One text, or several.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct Texts(pub(super) Vec<String>);
 
 /// One word, or several.
 #[derive(Debug, Clone, Serialize)]

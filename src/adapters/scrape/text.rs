@@ -1,6 +1,8 @@
 //! The text of an element as a browser shows it, within a limit.
 
+use ego_tree::NodeRef;
 use ego_tree::iter::Edge;
+use scraper::node::Element;
 use scraper::{ElementRef, Node};
 
 /// The most text one field may have. What is longer is no field but the page.
@@ -12,27 +14,31 @@ pub(super) const TEXT_BYTES_MAX: usize = 1 << 20;
 /// `None` when it is longer than [`TEXT_BYTES_MAX`].
 pub(super) fn shown_text(element: ElementRef<'_>) -> Option<String> {
     let mut text = Collapsed::default();
-    let mut hidden: usize = 0;
-    for edge in element.traverse() {
-        match edge {
-            Edge::Open(node) => match node.value() {
-                Node::Text(piece) if hidden == 0 => text.push(piece),
-                // Who asks for a script by its own selector gets its text.
-                Node::Element(tag) if is_hidden(tag.name()) && node != *element => hidden += 1,
-                Node::Element(tag) if is_block(tag.name()) => text.gap(),
-                _ => {}
-            },
-            Edge::Close(node) => match node.value() {
-                Node::Element(tag) if is_hidden(tag.name()) && node != *element => hidden -= 1,
-                Node::Element(tag) if is_block(tag.name()) => text.gap(),
-                _ => {}
-            },
-        }
-        if text.out.len() > TEXT_BYTES_MAX {
-            return None;
-        }
+    // Who asks for a script by its own selector gets its text.
+    text.add(*element, true)?;
+    Some(text.out)
+}
+
+/// The same of several nodes that follow each other.
+pub(super) fn shown_text_of<'a>(nodes: impl Iterator<Item = NodeRef<'a, Node>>) -> Option<String> {
+    let mut text = Collapsed::default();
+    for node in nodes {
+        text.add(node, false)?;
     }
     Some(text.out)
+}
+
+/// The text of an element without that of the elements within, where there is a gap.
+pub(super) fn own_text(element: ElementRef<'_>) -> Option<String> {
+    let mut text = Collapsed::default();
+    for node in element.children() {
+        match node.value() {
+            Node::Text(piece) => text.push(piece),
+            Node::Element(_) => text.gap(),
+            _ => {}
+        }
+    }
+    (text.out.len() <= TEXT_BYTES_MAX).then_some(text.out)
 }
 
 /// Text whose white space is collapsed as it comes in, in pieces that know nothing of each other.
@@ -43,6 +49,30 @@ struct Collapsed {
 }
 
 impl Collapsed {
+    /// `None` when it becomes too long.
+    fn add(&mut self, node: NodeRef<'_, Node>, always: bool) -> Option<()> {
+        let mut hidden: usize = 0;
+        for edge in node.traverse() {
+            match edge {
+                Edge::Open(inner) => match inner.value() {
+                    Node::Text(piece) if hidden == 0 => self.push(piece),
+                    Node::Element(tag) if is_hidden(tag) && !(always && inner == node) => hidden += 1,
+                    Node::Element(tag) if is_block(tag.name()) => self.gap(),
+                    _ => {}
+                },
+                Edge::Close(inner) => match inner.value() {
+                    Node::Element(tag) if is_hidden(tag) && !(always && inner == node) => hidden -= 1,
+                    Node::Element(tag) if is_block(tag.name()) => self.gap(),
+                    _ => {}
+                },
+            }
+            if self.out.len() > TEXT_BYTES_MAX {
+                return None;
+            }
+        }
+        Some(())
+    }
+
     fn push(&mut self, piece: &str) {
         if piece.starts_with(is_space) {
             self.gap();
@@ -68,11 +98,13 @@ fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\x0c' | '\r')
 }
 
-fn is_hidden(name: &str) -> bool {
-    matches!(name, "script" | "style" | "template" | "noscript" | "head")
+/// Whether a browser shows nothing of an element.
+pub(super) fn is_hidden(tag: &Element) -> bool {
+    matches!(tag.name(), "script" | "style" | "template" | "noscript" | "head")
 }
 
-fn is_block(name: &str) -> bool {
+/// Whether an element begins and ends a line, or a cell.
+pub(super) fn is_block(name: &str) -> bool {
     matches!(
         name,
         "address"
