@@ -31,6 +31,7 @@ mod select;
 mod served;
 mod settings;
 mod text;
+mod value;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -80,7 +81,8 @@ const HEADERS_RESERVED: [&str; 12] = [
     "user-agent",
 ];
 
-/// Fetches a page at set times and extracts fields by CSS selectors.
+/// Fetches a page at set times and extracts fields by CSS selectors. [scraping.md](../scraping.md) has examples of every
+/// kind of field and type.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scrape {

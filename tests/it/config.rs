@@ -120,13 +120,15 @@ fn schedules() {
 fn selectors_and_addresses() {
     let fields = |fields: &str| check(format!("kind: scrape\nurl: http://localhost/\nevery: 1s\nfields:\n{fields}"));
     assert_snapshot!(fields("  price: \"span:\"\n"), @"sources/one.yaml:5:10: fields.price.css: `span:` is not a CSS selector: unexpected EOL");
-    assert_snapshot!(fields("  price: { css: span, type: money }\n"), @"sources/one.yaml:5:23: fields.price.type: `money` is not known here; allowed: text, number, integer, bool, datetime");
+    assert_snapshot!(fields("  price: { css: span, type: price }\n"), @"sources/one.yaml:5:23: fields.price.type: `price` is not known here; allowed: text, number, integer, percent, money, bool, datetime");
+    assert_snapshot!(fields("  price: { css: [span, \"b:\"] }\n"), @"sources/one.yaml:5:24: fields.price.css.1: `b:` is not a CSS selector: unexpected EOL");
+    assert_snapshot!(fields("  price: { css: span, fields: { a: { css: b, typ: number } } }\n"), @"sources/one.yaml:5:46: fields.price.fields.a.typ: unknown key; did you mean `type`?");
     assert_snapshot!(fields("  price: { css: span, regex: \"(\" }\n"), @"sources/one.yaml:5:23: fields.price.regex: not a regular expression: unclosed group");
-    assert_snapshot!(fields("  a: { css: span, typ: number }\n  b: { css: 5 }\n  c: { css: p, nth: first }\n"), @r#"
-sources/one.yaml:5:19: fields.a.typ: unknown key; did you mean `type`?
-sources/one.yaml:6:8: fields.b.css: this is the number 5, but a text is wanted
-sources/one.yaml:7:16: fields.c.nth: this is a text, but a whole number is wanted
-"#);
+    assert_snapshot!(fields("  a: { css: span, typ: number }\n  b: { css: 5 }\n  c: { css: p, nth: first }\n"), @r"
+    sources/one.yaml:5:19: fields.a.typ: unknown key; did you mean `type`?
+    sources/one.yaml:6:8: fields.b.css: this is the number 5, but a text, or a list of texts is wanted
+    sources/one.yaml:7:16: fields.c.nth: this is a text, but a whole number is wanted
+    ");
     assert_snapshot!(check("kind: scrape\nurl: localhost\nevery: 1s\nfields: { a: b }\n"), @"sources/one.yaml:2:1: url: not a URL (relative URL without a base); write it whole, such as https://example.com/page");
 }
 

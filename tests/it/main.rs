@@ -27,6 +27,8 @@ mod driver_streams;
 mod simulator;
 // The service as its user meets it: a live folder, an orderly end, a disk that fills, a link to tail.
 mod service;
+// Fields of pages: the guide's examples, a page that changes, what a browser shows.
+mod fields;
 // What `coverage` and `status` say, beside what the files say.
 mod coverage;
 // What `health` says of a service that runs, stands still, or has no room.

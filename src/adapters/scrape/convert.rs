@@ -349,7 +349,7 @@ mod tests {
         let mut out = String::new();
         for (index, digit) in integer.char_indices() {
             let left = integer.len() - index;
-            let ends = if is_indian { left == 3 || left > 3 && left % 2 == 1 } else { left % 3 == 0 };
+            let ends = if is_indian { left == 3 || left > 3 && left % 2 == 1 } else { left.is_multiple_of(3) };
             if index > 0 && ends {
                 out.push_str(mark);
             }

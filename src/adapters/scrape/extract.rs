@@ -267,6 +267,10 @@ mod tests {
         extract(&plan(json!({ "url": "http://localhost/", "fields": fields })), html, None).unwrap()
     }
 
+    fn pad_comma(pad: &str) -> String {
+        format!("{pad},{pad}")
+    }
+
     /// One field of a page: its value as JSON, or its outcome and reason.
     fn one(html: &str, field: &serde_json::Value) -> String {
         let extraction = fields(html, &json!({ "f": field }));
@@ -473,6 +477,7 @@ mod tests {
             ("<p>last price</p><p>12.5</p>", "Last price", "missing"),
             ("<p>Lastprice</p><p>12.5</p>", "Last price", "missing"),
             ("<script>Last price</script><p>12.5</p>", "Last price", "missing"),
+            ("<p hidden><b>Last price</b></p><p>Last price</p><p>12.5</p>", "Last price", r#""12.5""#),
             (
                 "<table><tr><td>x</td><td>Last price</td></tr><tr><td>1</td><td>2</td></tr></table>",
                 "Last price",
@@ -726,18 +731,31 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
+        /// A number of a page's data is the same token in the record, less its exponent, wherever it stands.
+        #[test]
+        fn numbers_of_data_keep_their_digits(tokens in proptest::collection::vec("-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,30})?", 1..8), pad in " {0,3}") {
+            let members = tokens.iter().map(|token| format!("{pad}{{\"a\":[0.1,{pad}{{\"x\":0,\"x\":{token}}}]}}"));
+            let json = format!("[{}]", members.collect::<Vec<_>>().join(&pad_comma(&pad)));
+            let page = format!("<script id=__NEXT_DATA__>{json}</script>");
+            let field = json!({ "next_data": "$[*].a[1].x", "all": true, "type": "number" });
+            prop_assert_eq!(one(&page, &field), format!("[{}]", tokens.join(",")));
+        }
+
         #[test]
         fn never_panics_and_data_is_json(html in "(<(/)?(table|tr|td|b|script|br)( class=x| title=\"\n\")?>|[-0-9.,% \u{a0}é\u{0}\n\"]|&lt;|text){0,60}") {
             for records in [json!(null), json!("tr")] {
                 let plan = plan(json!({ "url": "http://localhost/", "records": records, "fields": {
                     "a": { "css": "td", "all": true, "type": "number", "on_missing": "null" },
                     "b": { "css": ".x", "html": "outer", "required": false },
-                    "c": { "css": "[title]", "attr": "title", "nth": -1, "required": false },
+                    "c": { "css": ["[title]", "b"], "attr": ["title", "class"], "nth": -1, "required": false },
+                    "d": { "near": "text", "required": false, "nth": 1 },
+                    "e": { "css": "b", "all": true, "fields": { "x": { "css": "td", "text": "own", "required": false } }, "required": false },
+                    "f": { "script": { "find": "" }, "required": false },
                 } }));
                 let extraction = extract(&plan, &html, Some(&mut Vec::new())).unwrap();
                 for item in extraction.items {
                     let data: serde_json::Map<String, serde_json::Value> = serde_json::from_str(item.data.get()).unwrap();
-                    prop_assert_eq!(data.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+                    prop_assert_eq!(data.keys().collect::<Vec<_>>(), ["a", "b", "c", "d", "e", "f"]);
                     prop_assert!(!item.data.get().contains(['\n', '\r']));
                 }
             }

@@ -157,9 +157,9 @@ impl<'de> Deserialize<'de> for Near {
 struct Records {
     /// A CSS selector of the rows.
     css: Option<String>,
-    /// A JSONPath into the page's blocks of JSON-LD, tried on each thing in them.
+    /// A path into the page's blocks of JSON-LD, tried on each thing in them.
     jsonld: Option<String>,
-    /// A JSONPath into the data of a page made by Next.js, such as `$.props.pageProps.items[*]`.
+    /// A path into the data of a page made by Next.js, such as `$.props.pageProps.items[*]`.
     next_data: Option<String>,
     /// JSON within a script, `{ find, path }`.
     script: Option<Script>,

@@ -62,7 +62,6 @@ fn properties<'a>(items: &[ElementRef<'a>], name: &str) -> Vec<ElementRef<'a>> {
 /// The value of a property: what HTML says, and `content` on any element, which most pages write.
 pub(super) fn value(element: ElementRef<'_>) -> Option<String> {
     let attribute = match element.value().name() {
-        "meta" => "content",
         "a" | "area" | "link" => "href",
         "audio" | "embed" | "iframe" | "img" | "source" | "track" | "video" => "src",
         "data" | "meter" => "value",

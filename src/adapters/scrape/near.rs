@@ -72,6 +72,9 @@ fn labels<'a>(scope: ElementRef<'a>, label: &str, watch: &Watch) -> Vec<ElementR
         if is_hidden(element.value()) || !is_text(element, label) {
             continue;
         }
+        if element.ancestors().filter_map(|above| above.value().as_element()).any(is_hidden) {
+            continue;
+        }
         // Elements come before what they contain: one within the last takes its place.
         if found.last().is_some_and(|last| element.ancestors().any(|above| above == **last)) {
             found.pop();

@@ -151,7 +151,12 @@ fn compile(field: &Field, path: &[&str], key: &str, state: &mut Compiling) -> Ve
         if list.0.is_empty() {
             state.keep::<()>(Err("the list of selectors is empty".into()), path, key);
         }
-        return list.0.iter().filter_map(|css| state.keep(Css::new(css), path, key).map(Place::Css)).collect();
+        let compiled = list.0.iter().enumerate().filter_map(|(index, css)| {
+            let index = index.to_string();
+            let (path, key) = ([path, &[key]].concat(), if list.0.len() > 1 { index.as_str() } else { "" });
+            state.keep(Css::new(css), &path, key).map(Place::Css)
+        });
+        return compiled.collect();
     }
     let place = if let Some(near) = &field.near {
         let label = super::near::plain(&near.label);

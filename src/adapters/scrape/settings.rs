@@ -22,17 +22,18 @@ pub struct Field {
     pub css: Option<Texts>,
     /// Where it is: beside this label, such as `"Last price"`, or `{ label, pick }`.
     pub near: Option<Near>,
-    /// Where it is: a JSONPath into the page's blocks of JSON-LD, such as `$.offers.price`, tried on each thing in them.
+    /// Where it is: a path (RFC 9535, `JSONPath`) into the page's blocks of JSON-LD, such as
+    /// `$.offers.price`, tried on each thing in them.
     pub jsonld: Option<String>,
     /// Where it is: a property of an item in microdata, such as `Product.offers.price`.
     pub microdata: Option<String>,
     /// Where it is: the content of the `meta` with this `name`, `property` or `itemprop`, such as `og:price:amount`.
     pub meta: Option<String>,
-    /// Where it is: a JSONPath into the data of a page made by Next.js, such as `$.props.pageProps.price`.
+    /// Where it is: a path into the data of a page made by Next.js, such as `$.props.pageProps.price`.
     pub next_data: Option<String>,
     /// Where it is: in JSON that a script has, `{ find, path }`.
     pub script: Option<Script>,
-    /// Where it is within a row that is JSON: a JSONPath from there, such as `$.price`.
+    /// Where it is within a row that is JSON: a path from there, such as `$.price`.
     pub json: Option<String>,
     /// What is found within, by name: the field is then an object, or with `all` a list of objects. Beside a `regex` with
     /// several named groups: what these are.
@@ -110,7 +111,7 @@ pub struct Near {
 pub struct Script {
     /// A regular expression: the JSON begins where it ends, or where its first group begins, and ends by itself.
     pub find: String,
-    /// The JSONPath of what is taken; `$` by default, which is all of it.
+    /// The path of what is taken; `$` by default, which is all of it.
     #[serde(default = "whole")]
     pub path: String,
 }
@@ -124,9 +125,9 @@ fn whole() -> String {
 pub struct Rows {
     /// A CSS selector of the rows.
     pub css: Option<String>,
-    /// A JSONPath into the page's blocks of JSON-LD.
+    /// A path of JSON into the page's blocks of JSON-LD.
     pub jsonld: Option<String>,
-    /// A JSONPath into the data of a page made by Next.js, such as `$.props.pageProps.items[*]`.
+    /// A path of JSON into the data of a page made by Next.js, such as `$.props.pageProps.items[*]`.
     pub next_data: Option<String>,
     /// JSON within a script.
     pub script: Option<Script>,

@@ -49,22 +49,35 @@ struct Collapsed {
 }
 
 impl Collapsed {
-    /// `None` when it becomes too long.
+    /// `None` when it becomes too long. With `always` the node itself counts as shown.
     fn add(&mut self, node: NodeRef<'_, Node>, always: bool) -> Option<()> {
         let mut hidden: usize = 0;
+        // How many closed `details` are open tags here: what is in them has to be looked at twice.
+        let mut closed: usize = 0;
         for edge in node.traverse() {
             match edge {
                 Edge::Open(inner) => match inner.value() {
-                    Node::Text(piece) if hidden == 0 => self.push(piece),
-                    Node::Element(tag) if is_hidden(tag) && !(always && inner == node) => hidden += 1,
-                    Node::Element(tag) if is_block(tag.name()) => self.gap(),
+                    Node::Text(piece) if hidden == 0 && (closed == 0 || !is_folded(inner)) => self.push(piece),
+                    Node::Element(tag) => {
+                        if is_hidden(tag) && !(always && inner == node) || closed > 0 && is_folded(inner) {
+                            hidden += 1;
+                        } else if hidden == 0 && is_block(tag.name()) {
+                            self.gap();
+                        }
+                        closed += usize::from(is_closed(tag));
+                    }
                     _ => {}
                 },
-                Edge::Close(inner) => match inner.value() {
-                    Node::Element(tag) if is_hidden(tag) && !(always && inner == node) => hidden -= 1,
-                    Node::Element(tag) if is_block(tag.name()) => self.gap(),
-                    _ => {}
-                },
+                Edge::Close(inner) => {
+                    if let Node::Element(tag) = inner.value() {
+                        closed -= usize::from(is_closed(tag));
+                        if is_hidden(tag) && !(always && inner == node) || closed > 0 && is_folded(inner) {
+                            hidden -= 1;
+                        } else if hidden == 0 && is_block(tag.name()) {
+                            self.gap();
+                        }
+                    }
+                }
             }
             if self.out.len() > TEXT_BYTES_MAX {
                 return None;
@@ -98,9 +111,40 @@ fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\x0c' | '\r')
 }
 
-/// Whether a browser shows nothing of an element.
+/// Whether a browser shows nothing of an element: by what it is, or by its own attributes. Style sheets are not read.
 pub(super) fn is_hidden(tag: &Element) -> bool {
-    matches!(tag.name(), "script" | "style" | "template" | "noscript" | "head")
+    match tag.name() {
+        "script" | "style" | "template" | "noscript" | "head" | "datalist" | "rp" | "textarea" | "iframe"
+        | "progress" | "meter" | "video" | "audio" | "canvas" | "title" | "desc" => true,
+        "dialog" if tag.attr("open").is_none() => true,
+        // A page that waits for its script to show it is one all the same.
+        "html" | "body" => false,
+        _ => tag.attrs().any(|(name, value)| match name {
+            "hidden" => true,
+            "style" => hides(value),
+            _ => false,
+        }),
+    }
+}
+
+fn hides(style: &str) -> bool {
+    style.split(';').filter_map(|rule| rule.split_once(':')).any(|(name, value)| {
+        let value = value.trim().split([' ', '!']).next().unwrap_or_default();
+        let is =
+            |wanted: [&str; 2]| name.trim().eq_ignore_ascii_case(wanted[0]) && value.eq_ignore_ascii_case(wanted[1]);
+        is(["display", "none"]) || is(["visibility", "hidden"])
+    })
+}
+
+fn is_closed(tag: &Element) -> bool {
+    tag.name() == "details" && tag.attr("open").is_none()
+}
+
+/// Whether a node is what closed `details` do not show: all but their first `summary`.
+fn is_folded(node: NodeRef<'_, Node>) -> bool {
+    let is_summary = |node: &NodeRef<'_, Node>| node.value().as_element().is_some_and(|tag| tag.name() == "summary");
+    let Some(parent) = node.parent() else { return false };
+    parent.value().as_element().is_some_and(is_closed) && parent.children().find(is_summary) != Some(node)
 }
 
 /// Whether an element begins and ends a line, or a cell.
@@ -113,6 +157,7 @@ pub(super) fn is_block(name: &str) -> bool {
             | "blockquote"
             | "br"
             | "caption"
+            | "center"
             | "dd"
             | "details"
             | "div"
@@ -130,19 +175,25 @@ pub(super) fn is_block(name: &str) -> bool {
             | "h5"
             | "h6"
             | "header"
+            | "hgroup"
             | "hr"
+            | "legend"
             | "li"
             | "main"
+            | "menu"
             | "nav"
             | "ol"
             | "option"
             | "p"
             | "pre"
+            | "search"
             | "section"
             | "summary"
             | "table"
             | "tbody"
             | "td"
+            // Of a drawing.
+            | "text"
             | "tfoot"
             | "th"
             | "thead"
@@ -174,6 +225,12 @@ mod tests {
             ("1&nbsp;234&#8239;567", "1\u{a0}234\u{202f}567"),
             ("&lt;b&gt; &amp; &euro;", "<b> & €"),
             ("a<span></span>b", "ab"),
+            ("a<i hidden>x</i>b<i style='color:red; Display: NONE'>x</i>c", "abc"),
+            (
+                "<details>x<summary>s<b>b</b></summary><summary>x</summary><p>x<details open>x</details></details>a",
+                "sb a",
+            ),
+            ("<details open>a<summary>s</summary></details>", "a s"),
             ("", ""),
         ] {
             assert_eq!(text(html), expected, "{html}");

@@ -88,6 +88,7 @@ impl Driver {
             Ok(mut batch) => {
                 // Before anything of the batch is counted: this waits for the writer, and may be cut off.
                 let changed = self.changed(batch.change.take(), tick.slot).await;
+                self.take_notes(source);
                 let (outcome, reason) = (batch.outcome(), reason_of(&batch));
                 if !batch.wait.is_zero() {
                     self.be_quiet(polling, batch.wait, "upstream asked for a longer interval");
