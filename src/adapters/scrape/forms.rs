@@ -117,7 +117,7 @@ impl<'de> Deserialize<'de> for Texts {
     }
 }
 
-/// The long form of [`Near`]; the names are the user's.
+/// A label, and what is taken near it.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Label {
@@ -151,7 +151,7 @@ impl<'de> Deserialize<'de> for Near {
     }
 }
 
-/// The long form of [`Rows`]; the names are the user's.
+/// What one record is: one of these.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Records {
