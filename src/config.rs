@@ -33,7 +33,9 @@ pub use self::keys::nearest;
 pub use self::load::{Outside, is_source_file, load_service, load_source, place_of, read_source};
 pub use self::loaders::{BatchKeys, Load, Patterns};
 pub use self::substitute::{expand, files_named};
-use crate::source::Opener;
+use crate::context::Context;
+use crate::reach::Reach;
+use crate::source::{Opener, Source};
 use crate::template::Template;
 use crate::units::{Size, Span};
 
@@ -187,10 +189,23 @@ pub struct SourceConfig {
     pub timezone: Tz,
     /// How often a stream may connect.
     pub connects: Connects,
+    /// Whether it may connect to private networks by names of the public internet.
+    pub allow_private: bool,
     /// The adapter's part.
     pub settings: Arc<dyn Opener>,
     /// A hash of the file's text with everything it refers to, so that an edit is seen.
     pub fingerprint: String,
+}
+
+impl SourceConfig {
+    /// Makes the source, which can connect only to where it may.
+    ///
+    /// # Errors
+    /// See [`crate::source::Settings::open`].
+    pub fn open(&self, context: &Context) -> anyhow::Result<Box<dyn Source>> {
+        let reach = Reach::of(self.settings.upstream(), self.allow_private);
+        self.settings.open(&context.reaching(reach))
+    }
 }
 
 /// How often a stream may connect, whatever happens to its connections: what upstream grants in a window is not used up.

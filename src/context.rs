@@ -3,6 +3,7 @@
 //! Only this file touches the wall clock and randomness, so that a test can hold both still. Waiting goes through
 //! `tokio::time`, which tests pause.
 
+use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -15,6 +16,8 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 use tokio::sync::Semaphore;
 use url::Url;
+
+use crate::reach::{Forbidden, Guard, Reach};
 
 /// The most headers that an answer may have, and the most bytes of them over HTTP/2. Over HTTP/1 the bytes are
 /// bounded by hyper's read buffer (400 KiB).
@@ -42,28 +45,67 @@ impl Clock for SystemClock {
     }
 }
 
+/// HTTP clients, by what distinguishes them.
+type Clients = HashMap<(HttpOptions, Option<Guard>), reqwest::Client>;
+
 /// What adapters are given. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct Context {
     clock: Arc<dyn Clock>,
-    clients: Arc<Mutex<HashMap<HttpOptions, reqwest::Client>>>,
+    clients: Arc<Mutex<Clients>>,
+    reach: Reach,
+    /// One value of a type, for all who ask for it.
+    shared: Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>,
     /// One permit for each core: more parsers at once would only take turns.
     computing: Arc<Semaphore>,
 }
 
 /// What distinguishes one HTTP client from another. Sources with the same options share one client, and with it
 /// one kept-alive connection per host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HttpOptions {
     /// How long a connection may take to be made, TLS included.
     pub connect_timeout: Duration,
+    /// Requests go through this proxy (`http`, `https`, `socks5`, `socks5h`).
+    pub proxy: Option<Url>,
+    /// Certificates are not looked at: whoever is in between can read and change everything.
+    pub unverified: bool,
+}
+
+impl HttpOptions {
+    /// A client that verifies who answers, without a proxy.
+    pub fn plain(connect_timeout: Duration) -> Self {
+        Self { connect_timeout, proxy: None, unverified: false }
+    }
 }
 
 impl Context {
     /// A context with the given clock and no connections yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self { clock, clients: Arc::default(), computing: Arc::new(Semaphore::new(cores)) }
+        let computing = Arc::new(Semaphore::new(cores));
+        Self { clock, clients: Arc::default(), reach: Reach::anywhere(), shared: Arc::default(), computing }
+    }
+
+    /// The same for one source, which may connect to no other places than these.
+    #[must_use]
+    pub fn reaching(&self, reach: Reach) -> Self {
+        Self { reach, ..self.clone() }
+    }
+
+    /// Whether a request may go to this URL; what its name leads to is checked by the client itself.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn check(&self, url: &Url) -> Result<(), Forbidden> {
+        self.reach.check(url)
+    }
+
+    /// The one value of this type that everybody shares who has this context, or a clone of it.
+    pub fn shared<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = shared.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
+        Arc::clone(value).downcast().expect("invariant: the value is of the type that is its key")
     }
 
     /// The time now.
@@ -83,6 +125,13 @@ impl Context {
         HEXLOWER.encode(&bytes)
     }
 
+    /// A number from 0 to 1, never 1, of the system's own chance.
+    pub fn chance(&self) -> f64 {
+        let digits = self.random_token();
+        let number = u32::from_str_radix(&digits[..8], 16).unwrap_or_default();
+        f64::from(number) / (f64::from(u32::MAX) + 1.0)
+    }
+
     /// The shared HTTP client for these options.
     ///
     /// It follows no redirects and decodes no bodies: an adapter checks each hop, and counts bytes as it decodes.
@@ -91,11 +140,14 @@ impl Context {
     /// When the machine has no usable certificate store.
     pub fn http(&self, options: HttpOptions) -> anyhow::Result<reqwest::Client> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&options) {
+        // A proxy resolves names by itself, so that there is nothing to guard.
+        let key = (options, self.reach.guard());
+        if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
         install_crypto();
-        let client = reqwest::Client::builder()
+        let (options, guard) = &key;
+        let mut builder = reqwest::Client::builder()
             .connect_timeout(options.connect_timeout)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
@@ -104,9 +156,16 @@ impl Context {
             .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
             .http1_max_headers(ANSWER_HEADERS_MAX)
             .http2_max_header_list_size(ANSWER_HEADER_BYTES_MAX)
+            .tls_danger_accept_invalid_certs(options.unverified);
+        if let Some(proxy) = &options.proxy {
+            builder = builder.proxy(reqwest::Proxy::all(proxy.clone()).context("the proxy cannot be used")?);
+        } else if let Some(guard) = guard {
+            builder = builder.dns_resolver(Arc::new(*guard));
+        }
+        let client = builder
             .build()
             .context("cannot set up the HTTP client; is there a certificate store (package ca-certificates)?")?;
-        clients.insert(options, client.clone());
+        clients.insert(key, client.clone());
         Ok(client)
     }
 
@@ -188,11 +247,15 @@ mod tests {
     #[test]
     fn equal_options_share_a_client() {
         let context = Context::new(Arc::new(SystemClock));
-        let options = HttpOptions { connect_timeout: Duration::from_secs(1) };
-        context.http(options).unwrap();
-        context.clone().http(options).unwrap();
-        context.http(HttpOptions { connect_timeout: Duration::from_secs(2) }).unwrap();
+        let options = HttpOptions::plain(Duration::from_secs(1));
+        context.http(options.clone()).unwrap();
+        context.clone().http(options.clone()).unwrap();
+        context.http(HttpOptions::plain(Duration::from_secs(2))).unwrap();
         assert_eq!(context.clients.lock().unwrap().len(), 2);
+        let reach = |url: &str| Reach::of([url.parse().unwrap()], false);
+        context.reaching(reach("http://a.example/")).http(options.clone()).unwrap();
+        context.reaching(reach("http://b.example/")).http(options).unwrap();
+        assert_eq!(context.clients.lock().unwrap().len(), 3, "sources share a guarded one");
     }
 
     #[test]

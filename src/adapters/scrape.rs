@@ -6,14 +6,11 @@
 //! be confirmed for ever.
 
 mod amount;
-mod charset;
 mod convert;
 mod css;
 mod currency;
-mod decode;
 mod embedded;
 mod extract;
-mod fetch;
 mod field;
 mod forms;
 mod gate;
@@ -30,11 +27,14 @@ mod refusal;
 mod select;
 mod served;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod text;
 mod value;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use async_trait::async_trait;
@@ -45,7 +45,6 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 pub use self::extract::{Extraction, extract};
-use self::fetch::{Answer, Body, Request, Validator};
 use self::keep::Kept;
 pub use self::locale::Locale;
 pub use self::plan::Plan;
@@ -57,10 +56,13 @@ pub use self::settings::{
 use crate::auth::Auth;
 use crate::context::{Context, HttpOptions};
 use crate::cursor::Cursor;
+use crate::fetch::{Answer, Body, Fetcher, Manners, Request, Validator, charset, decode};
 use crate::item::Finding;
 use crate::source::{Batch, Note, Outcome, Problem, Settings, Source, SourceError};
 use crate::units::Size;
 
+/// What is asked for.
+const ACCEPT: HeaderValue = HeaderValue::from_static("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
 /// What tapline calls itself.
 const USER_AGENT: &str = concat!("tapline/", env!("CARGO_PKG_VERSION"));
 /// A second complete source file, for pages that hold many records.
@@ -109,6 +111,9 @@ pub struct Scrape {
     #[serde(default = "default_redirects")]
     #[schemars(range(max = 20))]
     pub redirects: u8,
+    /// How the source behaves towards the sites that it asks: robots.txt, how often, how much at once.
+    #[serde(default)]
+    pub manners: Manners,
     /// The page's encoding, such as `windows-1251`, where the page itself says a wrong one.
     #[serde(default)]
     pub encoding: Option<String>,
@@ -165,18 +170,23 @@ impl Settings for Scrape {
             request: self.request().map_err(all)?,
             plan: Arc::new(Plan::compile(&self).map_err(all)?),
             encoding: self.encoding.as_deref().and_then(|label| Encoding::for_label(label.as_bytes())),
-            client: context.http(HttpOptions { connect_timeout: self.timeout.connect.0 })?,
+            fetcher: Fetcher::new(context.http(self.http_options())?, context, self.manners.clone()),
             context: context.clone(),
             settings: blake3::hash(&json).to_hex()[..16].to_owned(),
             validator: None,
             served: Served::default(),
             notes: Vec::new(),
+            max_age: self.manners.max_age,
             kept: Kept::default(),
         }))
     }
 }
 
 impl Scrape {
+    fn http_options(&self) -> HttpOptions {
+        HttpOptions::plain(self.timeout.connect.0)
+    }
+
     /// The part of the settings that is about fetching, checked.
     fn request(&self) -> Result<Request, Vec<Problem>> {
         let mut problems = Vec::new();
@@ -189,6 +199,7 @@ impl Scrape {
             }
         }
         problems.extend(self.auth_problems());
+        problems.extend(self.manners.problems());
         let user_agent = HeaderValue::from_str(self.user_agent.as_deref().unwrap_or(USER_AGENT));
         if user_agent.is_err() {
             problems.push(Problem::new(["user_agent"], "a user agent is one line of plain text"));
@@ -214,6 +225,7 @@ impl Scrape {
                 headers,
                 auth: self.auth.clone(),
                 user_agent,
+                accept: ACCEPT,
                 total: self.timeout.total.0,
                 body_max: self.max_body.0,
                 redirects_max: self.redirects.into(),
@@ -267,13 +279,15 @@ struct Pages {
     request: Request,
     plan: Arc<Plan>,
     encoding: Option<&'static Encoding>,
-    client: reqwest::Client,
+    fetcher: Fetcher,
     context: Context,
     /// A hash of the settings.
     settings: String,
     validator: Option<Validator>,
     served: Served,
     notes: Vec<Note>,
+    /// Whether a page is left alone for as long as it says that it stays as it is.
+    max_age: bool,
     kept: Kept,
 }
 
@@ -315,23 +329,23 @@ impl Source for Pages {
 
 impl Pages {
     async fn tick(&mut self, findings: Option<&mut Vec<Finding>>) -> Result<Batch, SourceError> {
-        let answer = fetch::fetch(&self.client, &self.request, self.validator.as_ref(), &self.context).await;
-        let batch = match answer.map_err(SourceError::Lost)? {
-            Answer::NotModified(validator) => {
+        let (fresh, batch) = match self.fetcher.fetch(&self.request, self.validator.as_ref()).await? {
+            Answer::NotModified { validator, fresh } => {
                 self.validator = Some(validator);
-                Batch { outcome: Some(Outcome::NotModified), ..Batch::default() }
+                (fresh, Batch { outcome: Some(Outcome::NotModified), ..Batch::default() })
             }
             Answer::Refused(status, body) => {
-                let now = self.context.now();
-                let error = self.context.compute(move || refusal::source_error(status, body, now)).await;
+                let error = self.context.compute(move || refusal::source_error(status, body)).await;
                 return Err(error.unwrap_or_else(SourceError::Lost));
             }
-            Answer::Page(body) => self.extract(body, findings).await.map_err(SourceError::Lost)?,
+            Answer::Page(body) => (body.fresh, self.extract(body, findings).await.map_err(SourceError::Lost)?),
         };
+        // A page with rejects is asked for again as soon as may be.
+        let wait = if self.max_age && batch.rejects.is_empty() { fresh } else { Duration::ZERO };
         let (settings, validator, served) = (self.settings.clone(), self.validator.clone(), self.served.clone());
         let position = Position { settings, validator, served };
         let cursor = Cursor::new(&position).map_err(|error| SourceError::Lost(error.into()))?;
-        Ok(Batch { cursor: Some(cursor), ..batch })
+        Ok(Batch { cursor: Some(cursor), wait, ..batch })
     }
 
     async fn extract(&mut self, mut body: Body, findings: Option<&mut Vec<Finding>>) -> anyhow::Result<Batch> {
@@ -348,12 +362,13 @@ impl Pages {
             if let Some(words) = body.content_type.as_deref().and_then(not_html) {
                 extraction.rejects.iter_mut().for_each(|reject| reject.reason.push_str(&words));
             }
+            let outcome = refusal::name_guard(&mut extraction, &body.headers, &html);
             let is_good = extraction.rejects.is_empty();
             let packed = if is_good && wants { keep::pack(&html) } else { None };
             let bad = (!is_good).then_some(html);
-            anyhow::Ok((extraction, found, packed, bad))
+            anyhow::Ok((extraction, found, packed, bad, outcome))
         };
-        let (extraction, found, packed, bad) = self.context.compute(work).await??;
+        let (extraction, found, packed, bad, outcome) = self.context.compute(work).await??;
         self.notes.extend(self.served.update(&self.plan.fallbacks, &extraction.served));
         let change = bad.and_then(|page| self.kept.bad(&page)).map(Box::new);
         if extraction.rejects.is_empty() {
@@ -363,7 +378,7 @@ impl Pages {
             *findings = found;
         }
         self.validator = validator.filter(|_| extraction.rejects.is_empty());
-        Ok(Batch { items: extraction.items, rejects: extraction.rejects, change, ..Batch::default() })
+        Ok(Batch { items: extraction.items, rejects: extraction.rejects, change, outcome, ..Batch::default() })
     }
 }
 

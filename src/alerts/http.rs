@@ -59,7 +59,7 @@ impl Post {
 
     /// Posts a body. `id` is the same when the same comes again.
     pub(super) async fn send(&self, body: String, id: &str) -> Result<(), TellError> {
-        let client = self.context.http(HttpOptions { connect_timeout: CONNECT_MAX }).map_err(TellError::again)?;
+        let client = self.context.http(HttpOptions::plain(CONNECT_MAX)).map_err(TellError::again)?;
         let mut request = client.post(self.url.clone()).headers(self.headers.clone()).body(body);
         // The field of draft-ietf-httpapi-idempotency-key-header.
         if let Ok(id) = HeaderValue::from_str(id) {

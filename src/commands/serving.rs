@@ -133,7 +133,7 @@ impl Trial for Try {
     async fn try_source(&self, name: &str, yaml: &str) -> Result<Report, Vec<String>> {
         let config = sources::read_source(name, yaml)
             .map_err(|wrong| wrong.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        let mut source = config.settings.open(&self.0).map_err(|error| vec![format!("{error:#}")])?;
+        let mut source = config.open(&self.0).map_err(|error| vec![format!("{error:#}")])?;
         let listen = config.schedule.is_none().then_some(LISTEN);
         let tried = Report::of(&config.name, source.as_mut(), listen, &self.0);
         tokio::time::timeout(TRY_MAX, tried)

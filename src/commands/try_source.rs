@@ -52,7 +52,7 @@ impl Try {
         };
         let context = Context::new(Arc::new(SystemClock));
         let report = tokio::runtime::Runtime::new()?.block_on(async {
-            let mut source = config.settings.open(&context)?;
+            let mut source = config.open(&context)?;
             let listen = config.schedule.is_none().then_some(self.listen.0);
             anyhow::Ok(Report::of(&config.name, source.as_mut(), listen, &context).await)
         })?;

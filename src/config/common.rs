@@ -42,6 +42,11 @@ pub(super) struct Common {
     /// How often a stream may connect, whatever happens to its connections: 15 times in 15m by default.
     #[serde(default)]
     pub(super) connects: Option<Connects>,
+    /// Whether the source may connect to this machine and to private networks where its file names them only by a name
+    /// of the public internet. What the file names by address, or by a name of a private network, is always allowed;
+    /// where a redirect or a name server leads is not.
+    #[serde(default)]
+    pub(super) allow_private: bool,
     /// Where and how records are written.
     #[serde(default)]
     pub(super) output: OutputKeys,

@@ -97,6 +97,7 @@ fn source_of(
         schedule,
         timezone: common.timezone.0,
         connects: common.connects.unwrap_or_default(),
+        allow_private: common.allow_private,
         output: output_of(common),
         settings: settings.into(),
         fingerprint: fingerprint(&reading),

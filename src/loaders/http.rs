@@ -166,7 +166,7 @@ impl<F: Flavour> HttpStore<F> {
             let cause = anyhow::Error::new(error.without_url());
             StoreError::Lost(anyhow::anyhow!("{what}: {cause:#}"))
         };
-        let client = self.context.http(HttpOptions { connect_timeout: CONNECT_MAX }).map_err(StoreError::Stop)?;
+        let client = self.context.http(HttpOptions::plain(CONNECT_MAX)).map_err(StoreError::Stop)?;
         // Some servers answer 411 to a request that may have a body and does not say that it has none.
         let is_empty = body.is_empty() && method != Method::GET;
         let mut builder = client.request(method, url).body(body);

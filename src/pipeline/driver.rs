@@ -188,7 +188,7 @@ impl Driver {
     /// # Errors
     /// When the writer has ended, or the source cannot be opened.
     pub async fn run(mut self) -> anyhow::Result<End> {
-        let mut source = self.config.settings.open(&self.context)?;
+        let mut source = self.config.open(&self.context)?;
         let now = self.context.now();
         self.saved.book.note("started", &json!({ "kind": self.config.kind, "version": self.config.fingerprint }), now);
         let end = if self.config.schedule.is_some() {

@@ -35,6 +35,8 @@ mod coverage;
 mod health;
 // What systemd hears, and the unit that is shipped.
 mod systemd;
+// What a site sees of its guests, and places that no source may be led to.
+mod manners;
 // The adapter `scrape` against a server that nobody here wrote.
 mod nginx;
 // Signed requests as a server checks them, and keys that stand nowhere.

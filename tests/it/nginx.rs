@@ -25,6 +25,8 @@ fn open(mut settings: Value) -> Box<dyn Source> {
         "name": "span.name",
     });
     settings.as_object_mut().unwrap().entry("fields").or_insert(fields);
+    // What is counted here is pages.
+    settings["manners"] = json!({ "robots": { "ignore": "a test of other things" } });
     let adapter = ADAPTERS.iter().find(|adapter| adapter.kind == "scrape").unwrap();
     let settings = (adapter.parse)(settings).unwrap();
     settings.open(&Context::new(Arc::new(SystemClock))).unwrap()
@@ -211,7 +213,8 @@ async fn a_certificate_that_nobody_signed_is_refused() {
         .output()
         .unwrap();
     std::fs::remove_file(trusted).unwrap();
-    assert_eq!(nginx.log_of(1).len(), 1, "and it is the first who asks");
+    let asked = nginx.log_of(2);
+    assert!(asked.len() == 2 && asked[0].contains("/robots.txt"), "and it is the first who asks: {asked:?}");
     assert!(
         tried.status.success(),
         "{}{}",

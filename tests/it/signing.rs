@@ -73,7 +73,8 @@ fn open(url: &str) -> Box<dyn Source> {
         "consumer_key": consumer_key, "consumer_secret": consumer_secret, "token": token, "token_secret": token_secret
     });
     let adapter = ADAPTERS.iter().find(|adapter| adapter.kind == "scrape").unwrap();
-    let settings = json!({ "url": url, "fields": { "price": "b" }, "auth": { "oauth1": keys } });
+    let manners = json!({ "robots": { "ignore": "a test of other things" } });
+    let settings = json!({ "url": url, "fields": { "price": "b" }, "auth": { "oauth1": keys }, "manners": manners });
     (adapter.parse)(settings).unwrap().open(&Context::new(Arc::new(SystemClock))).unwrap()
 }
 

@@ -43,7 +43,8 @@ fn may_import(part: &str) -> &'static [&'static str] {
     match part {
         // The commit protocol is one between those files and the log.
         "pipeline" => &["pipeline", "sinks::segments"],
-        "adapters" => &["adapters"],
+        "adapters" => &["adapters", "fetch"],
+        "fetch" => &["fetch"],
         "loaders" => &["loaders", "sinks::segments"],
         "alerts" => &["alerts"],
         "sinks" => &["sinks"],
@@ -52,15 +53,25 @@ fn may_import(part: &str) -> &'static [&'static str] {
         "report" => &["report", "pipeline", "sinks::segments"],
         "web" => &["web", "report", "pipeline", "sinks::segments"],
         "cli" => &["commands"],
-        "main" | "lib" | "commands" => {
-            &["adapters", "alerts", "cli", "commands", "loaders", "pipeline", "report", "simulator", "sinks", "web"]
-        }
+        "main" | "lib" | "commands" => &[
+            "adapters",
+            "alerts",
+            "cli",
+            "commands",
+            "fetch",
+            "loaders",
+            "pipeline",
+            "report",
+            "simulator",
+            "sinks",
+            "web",
+        ],
         _ => &[],
     }
 }
 
 const PARTS: &[&str] =
-    &["adapters", "alerts", "cli", "commands", "loaders", "pipeline", "report", "simulator", "sinks", "web"];
+    &["adapters", "alerts", "cli", "commands", "fetch", "loaders", "pipeline", "report", "simulator", "sinks", "web"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -148,7 +148,7 @@ fn messages() -> BTreeMap<String, String> {
             }
         }
         // Reasons of outcomes begin with their names, wherever they are made.
-        if file.starts_with("src/adapters") || file.starts_with("src/auth") {
+        if ["src/adapters", "src/fetch", "src/auth"].iter().any(|part| file.starts_with(part)) {
             for literal in all_literals(&text).iter().filter(|literal| reason.is_match(literal)) {
                 add(literal);
             }

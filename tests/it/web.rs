@@ -50,9 +50,9 @@ fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], 
     if !body.is_empty() {
         write!(head, "Content-Length: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n", body.len()).unwrap();
     }
-    socket.write_all(format!("{head}\r\n{body}").as_bytes()).unwrap();
+    // Whoever is refused is cut off, while writing or while reading.
+    let _sent = socket.write_all(format!("{head}\r\n{body}").as_bytes());
     let mut answer = Vec::new();
-    // Whoever is refused is cut off.
     let _end = socket.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));

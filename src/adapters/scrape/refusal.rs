@@ -3,19 +3,16 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
-use chrono::{DateTime, Utc};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use scraper::Selector;
 
-use super::charset;
-use super::decode;
-use super::fetch::Body;
+use super::extract::Extraction;
 use super::page::Page;
 use super::text::shown_text;
-use crate::retry_after::retry_after;
-use crate::source::SourceError;
+use crate::fetch::{Body, block, charset, decode};
+use crate::source::{Outcome, SourceError};
 
-/// How long to wait when upstream says "later" and not when.
+/// How long to wait when the gate does not say.
 const WAIT_DEFAULT: Duration = Duration::from_secs(30);
 /// How much of the answer's own words is shown.
 const SNIPPET_CHARS: usize = 120;
@@ -23,25 +20,44 @@ const SNIPPET_CHARS: usize = 120;
 const BYTES_MAX: u64 = 256 * 1024;
 
 /// The driver's instruction for an answer with this status.
-pub(super) fn source_error(status: StatusCode, body: Body, now: DateTime<Utc>) -> SourceError {
-    let wait = body.retry_after.as_deref().and_then(|value| retry_after(value, now));
-    let words = snippet(body);
+pub(super) fn source_error(status: StatusCode, body: Body) -> SourceError {
+    let rest = body.rest;
+    let html = decode::decode(body.bytes, &body.codings, BYTES_MAX).unwrap_or_default();
+    let html = charset::text(&html, None, body.content_type.as_deref());
+    let words = snippet(&html);
     let words = if words.is_empty() { words } else { format!(": \"{words}\"") };
-    let cause = anyhow!("http_status: upstream answered {status}{words}");
+    let guard = block::named(&body.headers, &html).filter(|_| block::is_refusal(status.as_u16()));
+    let cause = match guard {
+        Some(guard) => anyhow!("blocked_by: {guard} guards the site, and answered {status}{words}"),
+        None => anyhow!("http_status: upstream answered {status}{words}"),
+    };
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            SourceError::Throttled { wait: wait.unwrap_or(WAIT_DEFAULT), cause }
+            SourceError::Throttled { wait: rest.unwrap_or(WAIT_DEFAULT), cause }
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => SourceError::Blocked(cause),
+        _ if guard.is_some() => SourceError::Blocked(cause),
         _ => SourceError::Lost(cause),
     }
 }
 
+/// A page with nothing of what was looked for may be a guard's instead of the site's own: then that is what is said of
+/// it, and what became of the tick.
+pub(super) fn name_guard(extraction: &mut Extraction, headers: &HeaderMap, html: &str) -> Option<Outcome> {
+    if extraction.rejects.is_empty() || !extraction.items.is_empty() {
+        return None;
+    }
+    let guard = block::instead(headers, html)?;
+    for reject in &mut extraction.rejects {
+        reject.outcome = Outcome::Blocked;
+        reject.reason = format!("blocked_by: {guard} sent a page instead of the site's; {}", reject.reason);
+    }
+    Some(Outcome::Blocked)
+}
+
 /// The first words of an answer, its title before its text, fit for a log line.
-fn snippet(body: Body) -> String {
-    let content_type = body.content_type;
-    let Ok(bytes) = decode::decode(body.bytes, &body.codings, BYTES_MAX) else { return String::new() };
-    let Ok(page) = Page::parse(&charset::text(&bytes, None, content_type.as_deref())) else { return String::new() };
+fn snippet(html: &str) -> String {
+    let Ok(page) = Page::parse(html) else { return String::new() };
     let title = Selector::parse("title").ok().and_then(|title| page.root().select(&title).next());
     let words = title.and_then(shown_text).filter(|words| !words.is_empty());
     let words = words.or_else(|| shown_text(page.root())).unwrap_or_default();
@@ -58,11 +74,12 @@ mod tests {
             bytes: text.as_bytes().to_vec(),
             codings: vec![],
             content_type: None,
+            headers: http::HeaderMap::new(),
             validator: None,
-            retry_after: None,
+            fresh: Duration::ZERO,
+            rest: None,
         };
-        let now = "2026-11-23T07:04:05Z".parse().unwrap();
-        let error = |status: u16, text: &str| source_error(StatusCode::from_u16(status).unwrap(), body(text), now);
+        let error = |status: u16, text: &str| source_error(StatusCode::from_u16(status).unwrap(), body(text));
         assert!(matches!(error(429, ""), SourceError::Throttled { wait: WAIT_DEFAULT, .. }));
         assert!(matches!(error(503, ""), SourceError::Throttled { .. }));
         assert!(matches!(error(401, ""), SourceError::Blocked(_)));

@@ -89,7 +89,7 @@ impl Client {
     /// # Errors
     /// When the machine has no usable certificate store.
     pub(super) fn new(context: &Context, base: Url, gzip: bool) -> anyhow::Result<Self> {
-        let http = context.http(HttpOptions { connect_timeout: CONNECT_MAX })?;
+        let http = context.http(HttpOptions::plain(CONNECT_MAX))?;
         Ok(Self { http, context: context.clone(), base, gzip })
     }
 

@@ -78,7 +78,7 @@ impl Driver {
                 if self.rest_until(until, why, &mut line).await?.is_none() {
                     return Ok(End::Stopped);
                 }
-                source = self.config.settings.open(&self.context)?;
+                source = self.config.open(&self.context)?;
             }
             let wait = match self.connection(&mut *source, &mut line).await? {
                 Over::End(end) => return Ok(end),

@@ -12,7 +12,7 @@ const PRESCAN_BYTES: usize = 1024;
 const GUESS_BYTES: usize = 256 * 1024;
 
 /// The page's text. What is not text in its encoding becomes U+FFFD, so that it is seen and not lost.
-pub(super) fn text(bytes: &[u8], declared: Option<&'static Encoding>, content_type: Option<&str>) -> String {
+pub(crate) fn text(bytes: &[u8], declared: Option<&'static Encoding>, content_type: Option<&str>) -> String {
     let encoding = Encoding::for_bom(bytes)
         .map(|(encoding, _)| encoding)
         .or(declared)
@@ -44,7 +44,7 @@ fn guess(bytes: &[u8]) -> &'static Encoding {
 }
 
 /// What the page says of itself, by the standard's own algorithm ("prescan a byte stream to determine its encoding").
-pub(super) fn prescan(bytes: &[u8]) -> Option<&'static Encoding> {
+pub(crate) fn prescan(bytes: &[u8]) -> Option<&'static Encoding> {
     let mut at = Scanner { bytes: &bytes[..bytes.len().min(PRESCAN_BYTES)], position: 0 };
     while !at.rest().is_empty() {
         if at.rest().starts_with(b"<!--") {

@@ -14,7 +14,7 @@ const BROTLI_BUFFER_BYTES: usize = 4096;
 
 /// Why a body could not be decoded.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DecodeError {
+pub(crate) enum DecodeError {
     /// More came out than is allowed.
     #[error("body_too_large: the page has more than {} when decoded; allow more with `max_body`", bytesize::ByteSize(*.0))]
     TooLarge(u64),
@@ -33,13 +33,13 @@ pub(super) enum DecodeError {
 }
 
 /// The codings of a `Content-Encoding` header, in the order in which they were applied.
-pub(super) fn codings(header: &str) -> Vec<String> {
+pub(crate) fn codings(header: &str) -> Vec<String> {
     let names = header.split(',').map(|name| name.trim().to_ascii_lowercase());
     names.filter(|name| !name.is_empty() && name != "identity").collect()
 }
 
 /// The decoded body, of at most `bytes_max`.
-pub(super) fn decode(body: Vec<u8>, codings: &[String], bytes_max: u64) -> Result<Vec<u8>, DecodeError> {
+pub(crate) fn decode(body: Vec<u8>, codings: &[String], bytes_max: u64) -> Result<Vec<u8>, DecodeError> {
     if codings.is_empty() || body.is_empty() {
         return if body.len() as u64 > bytes_max { Err(DecodeError::TooLarge(bytes_max)) } else { Ok(body) };
     }
