@@ -4,7 +4,7 @@
 //! internet to a machine of its owner's network, to this machine, or to the address at which clouds hand out keys
 //! ("server-side request forgery"). Two checks do that. A URL is checked before each request ([`Reach::check`]): by
 //! its address, or by the form of its name. And a name is resolved once, its addresses are checked, and one of those
-//! that passed is connected to ([`Guard`]): there is no second look-up that could be answered differently.
+//! that passed is connected to (`Guard`): there is no second look-up that could be answered differently.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
