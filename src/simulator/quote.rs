@@ -144,6 +144,10 @@ impl Desk {
     fn answer(&self, request: &Request) -> Reply {
         let fault = self.faults.lock().unwrap_or_else(PoisonError::into_inner).at(self.seed, request.number);
         let path = request.path.split('?').next().unwrap_or_default();
+        // Faults are the pages'. A site whose robots.txt fails may not be asked for anything (RFC 9309), for a minute at least.
+        if path == "/robots.txt" {
+            return Reply::new(200, "text/plain", "User-agent: *\nAllow: /\n");
+        }
         if let Some(reply) = fault.and_then(|fault| self.instead(fault, request)) {
             return reply;
         }
@@ -151,7 +155,6 @@ impl Desk {
         let html = match path {
             "/" | "/index" => pages::index(self.seed, tick, fault),
             "/stocks" => pages::stocks(self.seed, tick, fault),
-            "/robots.txt" => return Reply::new(200, "text/plain", "User-agent: *\nAllow: /\n"),
             "/health" => return Reply::new(200, "text/plain", "open\n"),
             _ => match self.other_page(path, tick, fault) {
                 Ok(html) => html,
