@@ -1,10 +1,12 @@
-//! Proving to upstream who asks: OAuth 1.0a signatures, and bearers made of an application's two keys.
+//! Proving to upstream who asks: passwords, bearers, OAuth 1.0a signatures, and bearers made of an application's two
+//! keys.
 //!
 //! Everything here is pure but for [`Oauth1::sign`], which takes the time and a nonce from the [`Context`]. The
 //! signature is that of RFC 5849, section 3.4, by the crate `oauth1-request`; what it leaves to its caller (decoding the
 //! query, sorting, encoding the names) is done here.
 
 mod bearer;
+mod way;
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -22,42 +24,9 @@ use url::Url;
 pub use self::bearer::{
     TOKEN_REQUEST_BODY, TOKEN_REQUEST_TYPE, TokenError, basic_credential, explain_errors, read_token,
 };
+pub use self::way::{Auth, Bearer, Login};
 use crate::context::Context;
 use crate::source::Problem;
-
-/// How requests prove who asks: one of the ways below.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Auth {
-    /// OAuth 1.0a: each request is signed with an application's two keys and a user's two.
-    pub oauth1: Option<Oauth1>,
-}
-
-impl Auth {
-    /// What is wrong with it; paths begin at its own keys.
-    pub fn problems(&self) -> Vec<Problem> {
-        let Some(oauth1) = &self.oauth1 else {
-            let message = "names no way; write `oauth1: { consumer_key, consumer_secret, token, token_secret }`";
-            return vec![Problem::new(Vec::<String>::new(), message)];
-        };
-        let mut problems = oauth1.problems();
-        for problem in &mut problems {
-            problem.path.insert(0, "oauth1".into());
-        }
-        problems
-    }
-
-    /// The `Authorization` of one request, made anew for each; see [`Oauth1::sign`].
-    pub fn authorize(
-        &self,
-        context: &Context,
-        method: &Method,
-        url: &Url,
-        form: &[(String, String)],
-    ) -> Option<HeaderValue> {
-        self.oauth1.as_ref().map(|oauth1| oauth1.sign(context, method, url, form))
-    }
-}
 
 /// The four keys of OAuth 1.0a. Write them as `${NAME}` or `${file:…}`, so that they stand in no YAML.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]

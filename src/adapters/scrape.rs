@@ -6,10 +6,12 @@
 //! be confirmed for ever.
 
 mod amount;
+mod asking;
 mod convert;
 mod css;
 mod currency;
 mod embedded;
+mod emit;
 mod extract;
 mod field;
 mod forms;
@@ -24,6 +26,7 @@ mod page;
 mod place;
 mod plan;
 mod refusal;
+mod same;
 mod select;
 mod served;
 mod settings;
@@ -39,50 +42,33 @@ use std::time::Duration;
 use anyhow::anyhow;
 use async_trait::async_trait;
 use encoding_rs::Encoding;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub use self::asking::{BodyKeys, MethodName, ProxyUrl};
+use self::emit::Emitted;
+pub use self::emit::{Emit, EmitOn};
 pub use self::extract::{Extraction, extract};
 use self::keep::Kept;
 pub use self::locale::Locale;
 pub use self::plan::Plan;
+use self::same::{Known, Same};
 use self::served::Served;
 pub use self::settings::{
     Bound, Clocks, Field, FieldType, Fields, Format, HtmlPart, Near, NumberFormat, NumberGrouping, OnMissing, Rows,
     Script, TextPart, Texts, Timeout, Words,
 };
 use crate::auth::Auth;
-use crate::context::{Context, HttpOptions};
+use crate::context::Context;
 use crate::cursor::Cursor;
 use crate::fetch::{Answer, Body, Fetcher, Manners, Request, Validator, charset, decode};
 use crate::item::Finding;
 use crate::source::{Batch, Note, Outcome, Problem, Settings, Source, SourceError};
 use crate::units::Size;
 
-/// What is asked for.
-const ACCEPT: HeaderValue = HeaderValue::from_static("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
-/// What tapline calls itself.
-const USER_AGENT: &str = concat!("tapline/", env!("CARGO_PKG_VERSION"));
 /// A second complete source file, for pages that hold many records.
 pub const STOCKS_EXAMPLE: &str = include_str!("scrape/example_stocks.yaml");
-/// Headers that belong to the connection or to tapline itself.
-const HEADERS_RESERVED: [&str; 12] = [
-    "accept-encoding",
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "if-modified-since",
-    "if-none-match",
-    "proxy-authorization",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-];
-
 /// Fetches a page at set times and extracts fields by CSS selectors. [scraping.md](../scraping.md) has examples of every
 /// kind of field and type.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
@@ -90,17 +76,34 @@ const HEADERS_RESERVED: [&str; 12] = [
 pub struct Scrape {
     /// The page's address, http or https.
     pub url: String,
+    /// How the page is asked for: `GET`, the default without a body, `POST`, the default with one, or `PUT`.
+    #[serde(default)]
+    pub method: Option<MethodName>,
+    /// What is sent along: `{ form: { … } }`, `{ json: … }` or `{ text: "…", type: "text/plain" }`.
+    #[serde(default)]
+    pub body: Option<BodyKeys>,
     /// Headers sent with the request, by name. Those that could be keys are not sent to another site on a redirect.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Proves who asks, such as `{ oauth1: { consumer_key, consumer_secret, token, token_secret } }`: every request is
-    /// signed anew. On a redirect to another site nothing of it is sent.
+    /// Proves who asks: `{ basic: { user, password } }`, `{ bearer: "${TOKEN}" }`, `{ digest: { user, password } }` or
+    /// `{ oauth1: { consumer_key, consumer_secret, token, token_secret } }`. To another site nothing of it is sent.
     #[serde(default)]
     pub auth: Option<Auth>,
     /// What the source calls itself; `tapline/` and the version by default. A site's owner should be able to see who
     /// asks: add an address where you can be reached.
     #[serde(default)]
     pub user_agent: Option<String>,
+    /// Whether cookies that sites set are sent back to them. They are this source's own, and forgotten at its end. `true` by
+    /// default.
+    #[serde(default = "yes")]
+    pub cookies: bool,
+    /// Goes through this proxy, such as `http://user:${PASSWORD}@proxy:3128` or `socks5h://127.0.0.1:1080`.
+    #[serde(default)]
+    pub proxy: Option<ProxyUrl>,
+    /// Whether the site's certificate is checked. With `false` anybody in between can read and change everything, which is
+    /// said at each start. `true` by default.
+    #[serde(default = "yes")]
+    pub tls_verify: bool,
     /// How long a fetch may take: `30s` in all, or `{ connect: 10s, total: 30s }`, which is the default.
     #[serde(default)]
     pub timeout: Timeout,
@@ -124,6 +127,10 @@ pub struct Scrape {
     pub records: Option<Rows>,
     /// What is taken, by name: `price: "span.price"`, or a map. The names are the keys of `data`.
     pub fields: Fields,
+    /// Which records are written: `all`, the default, `change`, or `{ fields: [price], key: symbol, heartbeat: 1m }` for those
+    /// in which one of these fields has changed.
+    #[serde(default)]
+    pub emit: Emit,
     /// The records' `type`; `page` by default, or `row` where there are `records`.
     #[serde(default, rename = "type")]
     pub record_type: Option<String>,
@@ -134,6 +141,10 @@ pub struct Scrape {
 
 fn default_max_body() -> Size {
     Size(8 << 20)
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_redirects() -> u8 {
@@ -149,11 +160,12 @@ impl Settings for Scrape {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = self.request().err().unwrap_or_default();
         problems.extend(Plan::compile(self).err().unwrap_or_default());
+        problems.extend(self.emit.problems(&self.fields, self.records.is_some()));
         problems
     }
 
     fn upstream(&self) -> Vec<Url> {
-        page_url(&self.url).into_iter().collect()
+        asking::page_url(&self.url).into_iter().collect()
     }
 
     fn data_names(&self) -> Option<Vec<String>> {
@@ -170,108 +182,19 @@ impl Settings for Scrape {
             request: self.request().map_err(all)?,
             plan: Arc::new(Plan::compile(&self).map_err(all)?),
             encoding: self.encoding.as_deref().and_then(|label| Encoding::for_label(label.as_bytes())),
-            fetcher: Fetcher::new(context.http(self.http_options())?, context, self.manners.clone()),
+            fetcher: self.fetcher(context)?,
             context: context.clone(),
             settings: blake3::hash(&json).to_hex()[..16].to_owned(),
             validator: None,
             served: Served::default(),
             notes: Vec::new(),
             max_age: self.manners.max_age,
+            emit: self.emit,
+            emitted: Emitted::default(),
+            same: Same::default(),
             kept: Kept::default(),
         }))
     }
-}
-
-impl Scrape {
-    fn http_options(&self) -> HttpOptions {
-        HttpOptions::plain(self.timeout.connect.0)
-    }
-
-    /// The part of the settings that is about fetching, checked.
-    fn request(&self) -> Result<Request, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let url = page_url(&self.url).map_err(|message| problems.push(Problem::new(["url"], message))).ok();
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.headers {
-            match header(name, value) {
-                Ok((name, value)) => drop(headers.insert(name, value)),
-                Err(message) => problems.push(Problem::new(["headers", name], message)),
-            }
-        }
-        problems.extend(self.auth_problems());
-        problems.extend(self.manners.problems());
-        let user_agent = HeaderValue::from_str(self.user_agent.as_deref().unwrap_or(USER_AGENT));
-        if user_agent.is_err() {
-            problems.push(Problem::new(["user_agent"], "a user agent is one line of plain text"));
-        }
-        if self.timeout.connect.0.is_zero() || self.timeout.total.0.is_zero() {
-            problems.push(Problem::new(["timeout"], "a time-out of nothing would let no page come"));
-        }
-        if self.max_body.0 == 0 {
-            problems.push(Problem::new(["max_body"], "a limit of nothing would let no page come"));
-        }
-        if let Some(label) = &self.encoding
-            && Encoding::for_label(label.as_bytes()).is_none()
-        {
-            let message = format!(
-                "`{}` is no encoding of the web; write one such as utf-8 or windows-1251",
-                label.escape_debug()
-            );
-            problems.push(Problem::new(["encoding"], message));
-        }
-        match (url, user_agent) {
-            (Some(url), Ok(user_agent)) if problems.is_empty() => Ok(Request {
-                url,
-                headers,
-                auth: self.auth.clone(),
-                user_agent,
-                accept: ACCEPT,
-                total: self.timeout.total.0,
-                body_max: self.max_body.0,
-                redirects_max: self.redirects.into(),
-            }),
-            _ => Err(problems),
-        }
-    }
-
-    fn auth_problems(&self) -> Vec<Problem> {
-        let Some(auth) = &self.auth else { return Vec::new() };
-        let mut problems = auth.problems();
-        for problem in &mut problems {
-            problem.path.insert(0, "auth".into());
-        }
-        let other = self.headers.keys().find(|name| name.eq_ignore_ascii_case("authorization"));
-        problems.extend(other.map(|name| Problem::new(["headers", name], "`auth` makes it; write one of the two")));
-        problems
-    }
-}
-
-/// The page's address, checked. What is wrong is said without showing it, because it may hold a secret.
-fn page_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text)
-        .map_err(|error| format!("not a URL ({error}); write it whole, such as https://example.com/page"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("`{}:` is not fetched; write an address with https: or http:", url.scheme()));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("a name and password in an address would be shown; write an `Authorization` under `headers`".into());
-    }
-    Ok(url)
-}
-
-fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let lower = name.to_ascii_lowercase();
-    if lower == "user-agent" {
-        return Err("write it as `user_agent`".into());
-    }
-    if HEADERS_RESERVED.contains(&lower.as_str()) {
-        return Err(format!("`{lower}` is set by tapline itself; leave it out"));
-    }
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "not a header's name; write letters and hyphens")?;
-    // The value may be a secret, so it is not shown.
-    let mut value = HeaderValue::from_str(value).map_err(|_| "a header's value is one line of plain text")?;
-    value.set_sensitive(true);
-    Ok((name, value))
 }
 
 /// A source of this kind.
@@ -288,6 +211,9 @@ struct Pages {
     notes: Vec<Note>,
     /// Whether a page is left alone for as long as it says that it stays as it is.
     max_age: bool,
+    emit: Emit,
+    emitted: Emitted,
+    same: Same,
     kept: Kept,
 }
 
@@ -300,6 +226,8 @@ struct Position {
     /// So that a start is no change.
     #[serde(default, skip_serializing_if = "Served::is_empty")]
     served: Served,
+    #[serde(default, skip_serializing_if = "Emitted::is_empty")]
+    emitted: Emitted,
 }
 
 #[async_trait]
@@ -307,8 +235,8 @@ impl Source for Pages {
     async fn connect(&mut self, cursor: Option<&Cursor>) -> Result<(), SourceError> {
         let position = cursor.and_then(|cursor| cursor.read::<Position>().ok());
         let position = position.filter(|position| position.settings == self.settings);
-        (self.validator, self.served) =
-            position.map(|position| (position.validator, position.served)).unwrap_or_default();
+        (self.validator, self.served, self.emitted) =
+            position.map(|position| (position.validator, position.served, position.emitted)).unwrap_or_default();
         Ok(())
     }
 
@@ -329,7 +257,10 @@ impl Source for Pages {
 
 impl Pages {
     async fn tick(&mut self, findings: Option<&mut Vec<Finding>>) -> Result<Batch, SourceError> {
-        let (fresh, batch) = match self.fetcher.fetch(&self.request, self.validator.as_ref()).await? {
+        // "Not modified" brings no records, and so not the ones of a heartbeat.
+        let is_beat = self.emit.heartbeat.is_some() && self.emitted.is_beat(&self.emit, self.context.now());
+        let validator = self.validator.as_ref().filter(|_| !is_beat);
+        let (fresh, batch) = match self.fetcher.fetch(&self.request, validator).await? {
             Answer::NotModified { validator, fresh } => {
                 self.validator = Some(validator);
                 (fresh, Batch { outcome: Some(Outcome::NotModified), ..Batch::default() })
@@ -338,14 +269,44 @@ impl Pages {
                 let error = self.context.compute(move || refusal::source_error(status, body)).await;
                 return Err(error.unwrap_or_else(SourceError::Lost));
             }
-            Answer::Page(body) => (body.fresh, self.extract(body, findings).await.map_err(SourceError::Lost)?),
+            Answer::Page(body) => (body.fresh, self.page(body, findings).await.map_err(SourceError::Lost)?),
         };
         // A page with rejects is asked for again as soon as may be.
         let wait = if self.max_age && batch.rejects.is_empty() { fresh } else { Duration::ZERO };
         let (settings, validator, served) = (self.settings.clone(), self.validator.clone(), self.served.clone());
-        let position = Position { settings, validator, served };
+        let position = Position { settings, validator, served, emitted: self.emitted.clone() };
         let cursor = Cursor::new(&position).map_err(|error| SourceError::Lost(error.into()))?;
         Ok(Batch { cursor: Some(cursor), wait, ..batch })
+    }
+
+    /// What a page became: records that are to be written, and what is wrong with it.
+    async fn page(&mut self, mut body: Body, findings: Option<&mut Vec<Finding>>) -> anyhow::Result<Batch> {
+        let now = self.context.now();
+        let hash = same::hash(&body);
+        let known = if findings.is_some() { Known::Nothing } else { self.same.look(hash) };
+        let is_same = matches!(known, Known::Again(_));
+        let mut batch = match known {
+            Known::Again(_) if self.emit.on == EmitOn::Change && !self.emitted.is_beat(&self.emit, now) => {
+                self.validator = body.validator.take();
+                return Ok(Batch { outcome: Some(Outcome::Unchanged), ..Batch::default() });
+            }
+            Known::Again(Some(items)) => {
+                self.validator = body.validator.take();
+                Batch { items, ..Batch::default() }
+            }
+            _ => self.extract(body, findings).await?,
+        };
+        if !batch.rejects.is_empty() {
+            self.same.forget();
+        } else if !is_same {
+            self.same.understood(hash, &batch.items);
+        }
+        let had_items = !batch.items.is_empty();
+        batch.items = self.emitted.pick(&self.emit, batch.items, now);
+        if had_items && batch.items.is_empty() && batch.rejects.is_empty() {
+            batch.outcome = Some(Outcome::Unchanged);
+        }
+        Ok(batch)
     }
 
     async fn extract(&mut self, mut body: Body, findings: Option<&mut Vec<Finding>>) -> anyhow::Result<Batch> {

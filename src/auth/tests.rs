@@ -270,7 +270,7 @@ fn each_request_has_its_own_nonce_and_the_time() {
 fn no_secret_is_shown() {
     let context = Context::new(Arc::new(SystemClock));
     let header = keys().sign(&context, &Method::GET, &"https://example.com/".parse().unwrap(), &[]);
-    let auth = Auth { oauth1: Some(keys()) };
+    let auth = Auth { oauth1: Some(keys()), ..Auth::default() };
     let shown = format!("{:?} {auth:?} {header:?}", keys());
     for secret in X {
         assert!(!shown.contains(secret), "{shown}");
@@ -278,11 +278,11 @@ fn no_secret_is_shown() {
     let mut broken = keys();
     broken.token_secret.push('\n');
     broken.token.clear();
-    let problems = Auth { oauth1: Some(broken) }.problems();
+    let problems = Auth { oauth1: Some(broken), ..Auth::default() }.problems();
     let paths: Vec<String> = problems.iter().map(|problem| problem.path.join(".")).collect();
     assert_eq!(paths, ["oauth1.token", "oauth1.token_secret"]);
     assert!(!format!("{problems:?}").contains(X[3]));
-    assert_eq!(Auth { oauth1: None }.problems().len(), 1);
+    assert_eq!(Auth::default().problems().len(), 1);
     assert_eq!(auth.problems(), []);
 }
 

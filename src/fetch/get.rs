@@ -15,6 +15,7 @@ use super::gate::{Gates, Heard, Member, Turn};
 use super::manners::{Manners, Robots};
 use super::request::{Answer, Body, Request, Validator, fresh};
 use super::robots::Asker;
+use super::session::Session;
 use super::{Failure, cause, decode};
 use crate::context::{Context, shown_url};
 use crate::retry_after::retry_after;
@@ -34,6 +35,7 @@ pub struct Fetcher {
     manners: Manners,
     /// By the host's name: while a source asks a host, its manners count there.
     members: HashMap<String, Member>,
+    session: Session,
 }
 
 /// An answer whose body is still to be read, and the turn that ends when it has been.
@@ -44,9 +46,10 @@ struct Open {
 }
 
 impl Fetcher {
-    /// With this client, and these manners.
-    pub fn new(client: reqwest::Client, context: &Context, manners: Manners) -> Self {
-        Self { client, context: context.clone(), gates: context.shared(), manners, members: HashMap::new() }
+    /// With this client, and these manners; what sites set as cookies is sent back to them, or not.
+    pub fn new(client: reqwest::Client, context: &Context, manners: Manners, takes_cookies: bool) -> Self {
+        let session = Session::new(takes_cookies);
+        Self { client, context: context.clone(), gates: context.shared(), manners, members: HashMap::new(), session }
     }
 
     /// Asks for a page, within the request's deadline.
@@ -54,33 +57,57 @@ impl Fetcher {
     /// # Errors
     /// When there is no answer, or one that may not be asked for. An answer of any status is none.
     pub async fn fetch(&mut self, request: &Request, validator: Option<&Validator>) -> Result<Answer, Failure> {
-        let mut url = request.url.clone();
-        let mut visited = vec![url.clone()];
-        let mut is_own = true;
+        let mut way = Way::new(request);
         let mut left = request.total;
         loop {
-            let mut hop = reqwest::Request::new(Method::GET, url.clone());
-            *hop.headers_mut() = request.headers(is_own, validator.filter(|known| known.is_of(&url)));
-            let auth = request.auth.as_ref().filter(|_| is_own);
-            if let Some(proof) = auth.and_then(|auth| auth.authorize(&self.context, &Method::GET, &url, &[])) {
-                hop.headers_mut().insert(AUTHORIZATION, proof);
-            }
-            let turn = self.turn(&url, &request.user_agent).await?;
+            let turn = self.turn(&way.url, &request.user_agent).await?;
             // What was waited for at the gate is nobody's slowness.
             let deadline = Deadline { at: Instant::now() + left, total: request.total };
+            let hop = self.hop(request, &way, validator);
             let mut open = self.ask(hop, turn, &deadline).await?;
-            let Some(target) = redirect_target(&open.response) else {
-                return read_answer(open, &url, validator, request.body_max, &deadline).await.map_err(Failure::Lost);
+            self.session.keep_cookies(&way.url, open.response.headers());
+            let goes_on = if way.may_answer(request, &open.response) && self.session.challenged(open.response.headers())
+            {
+                way.has_answered = true;
+                true
+            } else if let Some(target) = redirect_target(&open.response) {
+                way.follow(&target?, open.response.status(), request.redirects_max)?;
+                true
+            } else {
+                false
             };
-            let next = check_redirect(&url, &target?, &visited, request.redirects_max)?;
+            if !goes_on {
+                return read_answer(open, &way.url, validator, request.body_max, &deadline)
+                    .await
+                    .map_err(Failure::Lost);
+            }
             // The connection is only used again when the answer was read to its end, which is worth a moment and no more.
             let drain = Deadline { at: deadline.at.min(Instant::now() + DRAIN_MAX), total: DRAIN_MAX };
             read_body(&mut open.response, REFUSAL_BYTES_MAX, &drain).await.ok();
-            is_own &= next.origin() == url.origin();
             left = deadline.at.saturating_duration_since(Instant::now());
-            visited.push(next.clone());
-            url = next;
         }
+    }
+
+    /// One request of the way.
+    fn hop(&mut self, request: &Request, way: &Way, validator: Option<&Validator>) -> reqwest::Request {
+        let mut hop = reqwest::Request::new(way.method.clone(), way.url.clone());
+        let known = validator.filter(|known| known.is_of(&way.url) && way.method == Method::GET);
+        *hop.headers_mut() = request.headers(way.is_own, known);
+        self.session.add_cookies(&way.url, hop.headers_mut());
+        let payload = request.payload.as_ref().filter(|_| way.sends_payload);
+        if let Some(payload) = payload {
+            hop.headers_mut().insert(CONTENT_TYPE, payload.content_type.clone());
+            *hop.body_mut() = Some(payload.bytes.clone().into());
+        }
+        if let Some(auth) = request.auth.as_ref().filter(|_| way.is_own) {
+            let form = payload.map_or(&[][..], |payload| &payload.form);
+            let proof = match &auth.digest {
+                Some(login) => self.session.answer(login, &way.method, &way.url),
+                None => auth.authorize(&self.context, &way.method, &way.url, form),
+            };
+            hop.headers_mut().extend(proof.map(|proof| (AUTHORIZATION, proof)));
+        }
+        hop
     }
 
     /// Leave to ask for this page now: it is where the source may go, its site allows it, and it is the source's turn.
@@ -111,6 +138,54 @@ impl Fetcher {
         let status = response.status().as_u16();
         let rest = turn.heard(Heard { status, retry_after, chance: self.context.chance() });
         Ok(Open { response, turn, rest })
+    }
+}
+
+/// Where a request is on its way over redirects.
+struct Way {
+    method: Method,
+    url: Url,
+    visited: Vec<Url>,
+    /// Whether it is still at the origin that the user's headers and keys are for.
+    is_own: bool,
+    sends_payload: bool,
+    /// Whether what the server asked was answered already: a second 401 means that the answer is wrong.
+    has_answered: bool,
+}
+
+impl Way {
+    fn new(request: &Request) -> Self {
+        Self {
+            method: request.method.clone(),
+            url: request.url.clone(),
+            visited: vec![request.url.clone()],
+            is_own: true,
+            sends_payload: request.payload.is_some(),
+            has_answered: false,
+        }
+    }
+
+    fn may_answer(&self, request: &Request, response: &Response) -> bool {
+        let has_login = request.auth.as_ref().is_some_and(|auth| auth.digest.is_some());
+        has_login && self.is_own && !self.has_answered && response.status() == StatusCode::UNAUTHORIZED
+    }
+
+    /// Goes where an answer sends it. What becomes of the method is what browsers do (RFC 9110, 15.4).
+    fn follow(&mut self, target: &str, status: StatusCode, redirects_max: usize) -> anyhow::Result<()> {
+        let next = check_redirect(&self.url, target, &self.visited, redirects_max)?;
+        let keeps_method = matches!(status.as_u16(), 307 | 308) || matches!(self.method, Method::GET | Method::HEAD);
+        if !keeps_method {
+            self.method = Method::GET;
+            self.sends_payload = false;
+        }
+        self.is_own &= next.origin() == self.url.origin();
+        if self.sends_payload && !self.is_own {
+            let (from, to) = (shown_url(&self.url), shown_url(&next));
+            return Err(anyhow!("bad_redirect: {from} wants the request's body sent to another site, {to}"));
+        }
+        self.visited.push(next.clone());
+        self.url = next;
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `manners` is what a source's file says about that, `gate` the one gate per host, `robots` its robots.txt, `request`
 //! what is asked and what is remembered of the answer, `get` the way of a request, `decode` and `charset` what becomes
-//! of a body, `block` who guards a site.
+//! of a body, `session` cookies and passwords, `block` who guards a site.
 
 pub mod block;
 pub(crate) mod charset;
@@ -12,6 +12,7 @@ mod get;
 mod manners;
 mod request;
 mod robots;
+mod session;
 
 use std::error::Error;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use self::gate::Closed;
 pub use self::gate::Gates;
 pub use self::get::Fetcher;
 pub use self::manners::{Manners, Robots};
-pub use self::request::{Answer, Body, Request, Validator};
+pub use self::request::{Answer, Body, Payload, Request, Validator};
 use crate::context::shown_url;
 use crate::source::SourceError;
 

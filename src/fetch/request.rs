@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     LAST_MODIFIED, USER_AGENT,
 };
+use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -20,8 +21,12 @@ const FRESH_MAX: Duration = Duration::from_hours(24);
 
 /// What is asked, every time.
 pub struct Request {
+    /// How; a redirect may make it `GET`.
+    pub method: Method,
     /// Where.
     pub url: Url,
+    /// What is sent along.
+    pub payload: Option<Payload>,
     /// The user's own; marked sensitive, so that no debug text shows them.
     pub headers: HeaderMap,
     /// Makes the `Authorization` of each request to the page's own origin.
@@ -36,6 +41,17 @@ pub struct Request {
     pub body_max: u64,
     /// The most redirects that are followed.
     pub redirects_max: usize,
+}
+
+/// What is sent along with a request.
+#[derive(Debug, Clone)]
+pub struct Payload {
+    /// Its `Content-Type`.
+    pub content_type: HeaderValue,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// The parameters that it was made of, where it is a form: they are part of a signature.
+    pub form: Vec<(String, String)>,
 }
 
 /// What upstream calls the version of a page that it sent: sent back as it came, to be told "not modified".

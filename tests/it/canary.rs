@@ -56,6 +56,17 @@ fn scrape(base: &str) -> Value {
     })
 }
 
+/// A scrape source that asks in other ways; `auth` and `body` are two of them.
+fn scrape_asking(base: &str, auth: &Value, body: &Value) -> Value {
+    json!({
+        "kind": "scrape", "url": base, "every": "500ms", "method": "POST", "body": body, "auth": auth,
+        "proxy": "http://user:password@127.0.0.1:1/", "tls_verify": false,
+        "manners": { "robots": { "ignore": "a contract" }, "delay": "100ms" },
+        "fields": { "price": { "css": ["span.red14px", "b"], "type": "money", "currency": "INR", "locale": "en-IN" } },
+        "output": { "stream": "STREAM" },
+    })
+}
+
 fn x_stream(base: &str) -> Value {
     json!({
         "kind": "x_stream", "base_url": base, "auth": { "bearer": "token" }, "api": "v2",
@@ -230,6 +241,10 @@ async fn a_secret_in_any_place_of_a_source_comes_out_nowhere() {
     let [page, base] = [exchange.url("/"), format!("http://{}", x.address())];
     tokio::task::spawn_blocking(move || {
         every_place(&scrape(&page));
+        let login = json!({ "user": "me", "password": "word" });
+        every_place(&scrape_asking(&page, &json!({ "basic": login }), &json!({ "form": { "a": "b" } })));
+        every_place(&scrape_asking(&page, &json!({ "digest": login }), &json!({ "text": "a", "type": "text/xml" })));
+        every_place(&scrape_asking(&page, &json!({ "bearer": "token" }), &json!({ "json": { "a": ["b"] } })));
         every_place(&x_stream(&base));
     })
     .await

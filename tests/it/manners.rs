@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::tap::{PATIENCE, Tap, wait_until};
 
-const DELAY: Duration = Duration::from_millis(10);
+const DELAY: Duration = Duration::from_millis(20);
 const AT_ONCE: usize = 2;
 const REQUESTS: usize = 1000;
 const REST: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ async fn score(State(scorer): State<Arc<Mutex<Scorer>>>, request: Request) -> Re
         let mut scorer = scorer.lock().unwrap();
         if path == "/robots.txt" {
             scorer.robots += 1;
-            return "User-agent: *\nDisallow: /private\nCrawl-delay: 0.01\n".into_response();
+            return "User-agent: *\nDisallow: /private\nCrawl-delay: 0.02\n".into_response();
         }
         if scorer.robots == 0 {
             scorer.violations.push(format!("{path} before robots.txt"));
@@ -67,7 +67,8 @@ async fn score(State(scorer): State<Arc<Mutex<Scorer>>>, request: Request) -> Re
         }
         scorer.began.len()
     };
-    sleep(Duration::from_millis(number as u64 * 7 % 12)).await;
+    // Sometimes longer than three delays: then more would run at once than may.
+    sleep(Duration::from_millis(number as u64 * 7 % 70)).await;
     let mut scorer = scorer.lock().unwrap();
     scorer.running -= 1;
     let mut page = |status, retry_after: String| {

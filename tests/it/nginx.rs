@@ -200,6 +200,8 @@ async fn a_certificate_that_nobody_signed_is_refused() {
     let said = words(fetch_once(json!({ "url": url })).await);
     assert!(said.to_lowercase().contains("certificate"), "{said}");
     assert!(nginx.log().is_empty(), "nothing was asked over a connection that is not trusted");
+    let unchecked = fetch_once(json!({ "url": url, "tls_verify": false })).await.unwrap();
+    assert!(data(&unchecked).contains("59465.68"), "who is told not to look does not");
     // The same server is spoken to over HTTP/2 by somebody who was told to trust it.
     let trusted = std::env::temp_dir().join(format!("tapline-{}.pem", std::process::id()));
     std::fs::copy(&certificate, &trusted).unwrap();
@@ -213,8 +215,8 @@ async fn a_certificate_that_nobody_signed_is_refused() {
         .output()
         .unwrap();
     std::fs::remove_file(trusted).unwrap();
-    let asked = nginx.log_of(2);
-    assert!(asked.len() == 2 && asked[0].contains("/robots.txt"), "and it is the first who asks: {asked:?}");
+    let asked = nginx.log_of(3);
+    assert!(asked.len() == 3 && asked[1].contains("/robots.txt"), "nobody else has asked: {asked:?}");
     assert!(
         tried.status.success(),
         "{}{}",

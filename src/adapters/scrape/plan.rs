@@ -516,7 +516,7 @@ mod tests {
         url: not a URL (relative URL without a base); write it whole, such as https://example.com/page
         fields: a source needs at least one field, such as `price: "span.price"`
         "#);
-        insta::assert_snapshot!(problems(json!({ "url": "http://me:hunter2@localhost/", "fields": { "a": "b" } })), @"url: a name and password in an address would be shown; write an `Authorization` under `headers`");
+        insta::assert_snapshot!(problems(json!({ "url": "http://me:hunter2@localhost/", "fields": { "a": "b" } })), @"url: a name and password in an address would be shown; write them as `auth: { basic: { user, password } }`");
         insta::assert_snapshot!(problems(json!({ "url": "http://localhost/", "fields": { "a": "b" }, "timeout": 5 })), @"timeout: invalid type: integer `5`, expected a duration such as 30s, or `{ connect: 10s, total: 30s }`");
         insta::assert_snapshot!(problems(json!({ "url": "http://localhost/", "records": "tr", "fields": { "row": {} } })), @"");
     }

@@ -10,7 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use super::{Scrape, USER_AGENT};
+use super::Scrape;
+use super::asking::USER_AGENT;
 use crate::context::{Context, SystemClock};
 use crate::source::{Outcome, Settings, Source, SourceError};
 
@@ -406,4 +407,162 @@ async fn a_dropped_fetch_loses_nothing() {
     }
     assert_eq!(source.next().await.unwrap().items.len(), 1);
     assert!(server.heads()[2].contains("if-none-match: \"a\""), "{}", server.heads()[2]);
+}
+
+#[tokio::test]
+async fn what_is_sent_along_is_what_the_file_says() {
+    let server = Server::start(|head, _| {
+        let path = head.split(' ').nth(1).unwrap();
+        match path {
+            "/303" => Reply::Close(answer("303 See Other", "Location: /page\r\n", b"")),
+            "/307" => Reply::Close(answer("307 Temporary Redirect", "Location: /page\r\n", b"")),
+            _ => Reply::Close(ok("", b"<b>1</b>")),
+        }
+    })
+    .await;
+    let at = |path: &str, body: serde_json::Value| {
+        server.source(&json!({ "url": format!("http://{}{path}", server.address), "body": body }))
+    };
+    for (body, content_type, length) in [
+        (json!({ "form": { "q": "a b&c", "n": "1" } }), "application/x-www-form-urlencoded", "q=a%20b%26c&n=1".len()),
+        (json!({ "json": { "symbol": "X" } }), "application/json", r#"{"symbol":"X"}"#.len()),
+        (json!({ "text": "<q/>", "type": "text/xml" }), "text/xml", 4),
+    ] {
+        assert_eq!(at("/", body).next().await.unwrap().items.len(), 1);
+        let head = server.heads().pop().unwrap();
+        assert!(head.starts_with("POST / "), "{head}");
+        for line in [format!("content-type: {content_type}"), format!("content-length: {length}")] {
+            assert!(head.contains(&line), "{line} in {head}");
+        }
+    }
+    for (path, method) in [("/303", "GET"), ("/307", "POST")] {
+        at(path, json!({ "text": "a" })).next().await.unwrap();
+        let head = server.heads().pop().unwrap();
+        assert!(head.starts_with(&format!("{method} /page ")), "{path}: {head}");
+        assert_eq!(head.contains("content-length: 1\r\n"), method == "POST", "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_kept_and_goes_to_nobody_else() {
+    let server = Server::start(|head, count| match count {
+        1 => Reply::Close(answer("302 Found", "Location: /in\r\nSet-Cookie: sid=abc; Path=/; HttpOnly\r\n", b"")),
+        _ if head.contains("cookie: sid=abc\r\n") => Reply::Close(ok("", b"<b>1</b>")),
+        _ => Reply::Close(answer("403 Forbidden", "", b"no session")),
+    })
+    .await;
+    let mut source = server.source(&json!({}));
+    assert_eq!(source.next().await.unwrap().items.len(), 1, "on the way");
+    assert_eq!(source.next().await.unwrap().items.len(), 1, "and later");
+    let other = failure(&mut *server.source(&json!({}))).await;
+    assert!(other.starts_with("blocked"), "a session is one source's: {other}");
+    let without = failure(&mut *server.source(&json!({ "cookies": false }))).await;
+    assert!(without.starts_with("blocked"), "{without}");
+}
+
+#[tokio::test]
+async fn each_way_to_prove_who_asks() {
+    let challenge = "WWW-Authenticate: Digest realm=\"r\", qop=\"auth\", nonce=\"n1\", algorithm=MD5\r\n";
+    let server = Server::start(move |head, _| {
+        let is_digest = head.contains("authorization: Digest ") && head.contains("nonce=\"n1\"");
+        let is_known = ["Basic bWU6d29yZA==", "Bearer a-token"].iter().any(|way| head.contains(way));
+        if is_digest || is_known {
+            Reply::Say(ok("", b"<b>1</b>"))
+        } else {
+            Reply::Say(answer("401 Unauthorized", challenge, b"who?"))
+        }
+    })
+    .await;
+    let login = json!({ "user": "me", "password": "word" });
+    for auth in [json!({ "basic": login }), json!({ "bearer": "a-token" }), json!({ "digest": login })] {
+        let mut source = server.source(&json!({ "auth": auth }));
+        for _ in 0..2 {
+            assert_eq!(source.next().await.unwrap().items.len(), 1, "{auth}");
+        }
+    }
+    let asked = server.heads().iter().filter(|head| head.contains("authorization: Digest")).count();
+    assert_eq!((asked, server.heads().len()), (2, 7), "a challenge is asked for once");
+    let wrong = failure(&mut *server.source(&json!({ "auth": { "bearer": "another" } }))).await;
+    assert!(wrong.starts_with("blocked: http_status: upstream answered 401"), "{wrong}");
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_instead_of_the_site() {
+    let proxy = Server::page("<b>7</b>").await;
+    let address = proxy.address.clone();
+    let settings = json!({ "url": "http://nowhere.invalid/page?a=b", "proxy": format!("http://me:word@{address}") });
+    let batch = proxy.source(&settings).next().await.unwrap();
+    assert_eq!(batch.items[0].data.get(), r#"{"price":7}"#);
+    let head = &proxy.heads()[0];
+    assert!(head.starts_with("GET http://nowhere.invalid/page?a=b HTTP/1.1"), "{head}");
+    assert!(head.contains("proxy-authorization: Basic bWU6d29yZA=="), "{head}");
+}
+
+#[test]
+fn requests_that_cannot_be_meant_are_refused() {
+    let problems = |more: serde_json::Value| {
+        let mut value = json!({ "url": "http://localhost/", "fields": { "price": "b" } });
+        value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        match serde_json::from_value::<Scrape>(value) {
+            Err(error) => error.to_string(),
+            Ok(settings) => {
+                let problems = settings.problems();
+                let said: Vec<String> =
+                    problems.iter().map(|problem| format!("{}: {}", problem.path.join("."), problem.message)).collect();
+                said.join("; ")
+            }
+        }
+    };
+    assert_eq!(problems(json!({ "body": { "form": { "a": "b" } } })), "");
+    insta::assert_snapshot!(problems(json!({ "method": "GET", "body": { "text": "a" } })), @"method: GET has no body; write POST, or put it into the address");
+    insta::assert_snapshot!(problems(json!({ "body": { "text": "a", "json": 1 } })), @r#"body: write one of `form: { name: value }`, `json: …` and `text: "…"`"#);
+    insta::assert_snapshot!(problems(json!({ "body": { "json": 1, "type": "text/xml" } })), @"body: `type` is for `text`; form and json have their own");
+    insta::assert_snapshot!(problems(json!({ "proxy": "proxy:3128" })), @"a proxy is written as http://proxy:3128, https://… or socks5h://127.0.0.1:1080");
+    insta::assert_snapshot!(problems(json!({ "auth": { "basic": { "user": "a:b", "password": "c" } } })), @"auth.basic.user: has a colon in it, which cannot be sent this way");
+}
+
+#[tokio::test]
+async fn only_what_changed_is_emitted_also_after_a_restart() {
+    let server =
+        Server::start(|_, count| Reply::Say(ok("", if count < 5 { b"<b>1</b><i>x</i>" } else { b"<b>2</b>" }))).await;
+    let more = json!({ "emit": "change" });
+    let mut source = server.source(&more);
+    source.connect(None).await.unwrap();
+    let mut cursor = None;
+    for expected in [Outcome::Ok, Outcome::Unchanged, Outcome::Unchanged] {
+        let batch = source.next().await.unwrap();
+        assert_eq!((batch.outcome(), batch.items.len()), (expected, usize::from(expected == Outcome::Ok)));
+        cursor = batch.cursor;
+    }
+    let mut source = server.source(&more);
+    source.connect(cursor.as_ref()).await.unwrap();
+    for expected in [Outcome::Unchanged, Outcome::Ok, Outcome::Unchanged] {
+        assert_eq!(source.next().await.unwrap().outcome(), expected);
+    }
+    let mut all = server.source(&json!({}));
+    for _ in 0..3 {
+        let batch = all.next().await.unwrap();
+        assert_eq!(
+            (batch.outcome(), batch.items[0].data.get()),
+            (Outcome::Ok, r#"{"price":2}"#),
+            "every tick has its record"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_does_not_ask_whether_something_changed() {
+    let server = Server::start(|head, _| {
+        Reply::Say(if head.contains("if-none-match") {
+            answer("304 Not Modified", "", b"")
+        } else {
+            ok("ETag: \"a\"\r\n", b"<b>1</b>")
+        })
+    })
+    .await;
+    let mut source = server.source(&json!({ "emit": { "heartbeat": "1s" } }));
+    assert_eq!(source.next().await.unwrap().outcome(), Outcome::Ok);
+    assert_eq!(source.next().await.unwrap().outcome(), Outcome::NotModified);
+    sleep(Duration::from_millis(1100)).await;
+    assert_eq!(source.next().await.unwrap().items.len(), 1);
 }

@@ -1,0 +1,53 @@
+//! A body that is the last one again, byte for byte: recognised before it is decoded and parsed.
+
+use crate::fetch::Body;
+use crate::item::Item;
+
+/// Records of a page that together are longer are not kept: the page is parsed again.
+const BYTES_MAX: usize = 256 << 10;
+
+/// The last page that was wholly understood.
+#[derive(Default)]
+pub(super) struct Same {
+    hash: Option<blake3::Hash>,
+    /// What it became, where that is short.
+    items: Option<Vec<Item>>,
+}
+
+/// What is known of a body by its bytes alone.
+pub(super) enum Known {
+    /// Nothing: it is another.
+    Nothing,
+    /// It is the last one again.
+    Again(Option<Vec<Item>>),
+}
+
+/// A hash of everything that what becomes of a body depends on.
+pub(super) fn hash(body: &Body) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for text in body.codings.iter().map(String::as_str).chain(body.content_type.as_deref()) {
+        hasher.update(text.as_bytes());
+        hasher.update(b"\n");
+    }
+    hasher.update(b"\n");
+    hasher.update(&body.bytes);
+    hasher.finalize()
+}
+
+impl Same {
+    pub(super) fn look(&self, hash: blake3::Hash) -> Known {
+        if self.hash == Some(hash) { Known::Again(self.items.clone()) } else { Known::Nothing }
+    }
+
+    /// Takes note of a page that was wholly understood.
+    pub(super) fn understood(&mut self, hash: blake3::Hash, items: &[Item]) {
+        let is_short = items.iter().map(|item| item.data.get().len()).sum::<usize>() <= BYTES_MAX;
+        self.hash = Some(hash);
+        self.items = is_short.then(|| items.to_vec());
+    }
+
+    /// The next page is looked at, whatever it is.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
