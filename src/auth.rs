@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 pub use self::bearer::{
-    TOKEN_REQUEST_BODY, TOKEN_REQUEST_TYPE, TokenError, basic_credential, explain_errors, read_token,
+    TOKEN_REQUEST_BODY, TOKEN_REQUEST_TYPE, TokenError, basic, basic_credential, explain_errors, read_token,
 };
 pub use self::way::{Auth, Bearer, Login};
 use crate::context::Context;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use data_encoding::BASE64;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use url::Url;
 
 use crate::alert::{TellError, Wrong, plain};
+use crate::auth;
 use crate::config::Alert;
 use crate::context::{Context, HttpOptions};
 use crate::retry_after::retry_after;
@@ -45,8 +45,7 @@ impl Post {
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tapline/", env!("CARGO_PKG_VERSION"))));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(user) = target.user() {
-            let login = BASE64.encode(format!("{user}:{}", target.password().unwrap_or_default()).as_bytes());
-            headers.insert(AUTHORIZATION, value(&format!("Basic {login}")).map_err(|why| ("to", why))?);
+            headers.insert(AUTHORIZATION, auth::basic(&user, &target.password().unwrap_or_default()));
         }
         for (name, text) in &alert.headers {
             let name: HeaderName =

@@ -28,13 +28,17 @@ pub enum TokenError {
     Unclear(String),
 }
 
-/// The `Authorization` of the request for a token: `Basic` and both keys, each percent-encoded first.
-pub fn basic_credential(consumer_key: &str, consumer_secret: &str) -> HeaderValue {
-    let pair = format!("{}:{}", encode(consumer_key.as_bytes()), encode(consumer_secret.as_bytes()));
-    let text = format!("Basic {}", BASE64.encode(pair.as_bytes()));
+/// The `Authorization` that a user and a password make (RFC 7617).
+pub fn basic(user: &str, password: &str) -> HeaderValue {
+    let text = format!("Basic {}", BASE64.encode(format!("{user}:{password}").as_bytes()));
     let mut value = HeaderValue::from_str(&text).expect("invariant: base64 is plain ASCII");
     value.set_sensitive(true);
     value
+}
+
+/// The `Authorization` of the request for a token: `Basic` and both keys, each percent-encoded first.
+pub fn basic_credential(consumer_key: &str, consumer_secret: &str) -> HeaderValue {
+    basic(&encode(consumer_key.as_bytes()), &encode(consumer_secret.as_bytes()))
 }
 
 /// The token of an answer. It is sent back as it stands: what looks like percent-encoding in it belongs to it.

@@ -2,14 +2,13 @@
 
 use std::fmt;
 
-use data_encoding::BASE64;
 use http::Method;
 use http::header::HeaderValue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{Oauth1, key_problem};
+use super::{Oauth1, basic, key_problem};
 use crate::context::Context;
 use crate::source::Problem;
 
@@ -64,15 +63,10 @@ impl Auth {
         if let Some(oauth1) = &self.oauth1 {
             return Some(oauth1.sign(context, method, url, form));
         }
-        let text = match (&self.basic, &self.bearer) {
-            (Some(login), _) => {
-                let pair = format!("{}:{}", login.user, login.password);
-                format!("Basic {}", BASE64.encode(pair.as_bytes()))
-            }
-            (None, Some(bearer)) => format!("Bearer {}", bearer.0),
-            (None, None) => return None,
-        };
-        let mut value = HeaderValue::from_str(&text).ok()?;
+        if let Some(login) = &self.basic {
+            return Some(basic(&login.user, &login.password));
+        }
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.bearer.as_ref()?.0)).ok()?;
         value.set_sensitive(true);
         Some(value)
     }

@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use data_encoding::BASE64;
 use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
 };
 use http::{Method, StatusCode};
 use url::Url;
 
+use crate::auth;
 use crate::context::{Context, HttpOptions, shown_url};
 use crate::retry_after::retry_after;
 use crate::store::{Batch, Feed, Mark, Sent, Store, StoreError, Target};
@@ -251,8 +251,7 @@ impl<F: Flavour> Store for HttpStore<F> {
 
 /// The `Authorization` that an address's user and password make.
 pub(super) fn basic(target: &Target) -> Option<HeaderValue> {
-    let login = format!("{}:{}", target.user()?, target.password().unwrap_or_default());
-    HeaderValue::from_str(&format!("Basic {}", BASE64.encode(login.as_bytes()))).ok()
+    Some(auth::basic(&target.user()?, &target.password().unwrap_or_default()))
 }
 
 /// A secret of the address as an `Authorization`.
