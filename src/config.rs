@@ -185,7 +185,7 @@ pub struct SourceConfig {
     pub schedule: Option<Schedule>,
     /// Where and how its records are written.
     pub output: Output,
-    /// The zone of rotation, and of `cron` and `active` where they name none.
+    /// The zone of rotation and of dates in addresses, and of `cron` and `active` where they name none.
     pub timezone: Tz,
     /// How often a stream may connect.
     pub connects: Connects,
@@ -204,7 +204,7 @@ impl SourceConfig {
     /// See [`crate::source::Settings::open`].
     pub fn open(&self, context: &Context) -> anyhow::Result<Box<dyn Source>> {
         let reach = Reach::of(self.settings.upstream(), self.allow_private);
-        self.settings.open(&context.reaching(reach))
+        self.settings.open(&context.reaching(reach).of_source(&self.name, self.timezone))
     }
 }
 

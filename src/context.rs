@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use data_encoding::HEXLOWER;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
@@ -58,6 +59,8 @@ pub struct Context {
     shared: Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>,
     /// One permit for each core: more parsers at once would only take turns.
     computing: Arc<Semaphore>,
+    source: Arc<str>,
+    timezone: Tz,
 }
 
 /// What distinguishes one HTTP client from another. Sources with the same options share one client, and with it
@@ -84,7 +87,31 @@ impl Context {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let computing = Arc::new(Semaphore::new(cores));
-        Self { clock, clients: Arc::default(), reach: Reach::anywhere(), shared: Arc::default(), computing }
+        Self {
+            clock,
+            clients: Arc::default(),
+            reach: Reach::anywhere(),
+            shared: Arc::default(),
+            computing,
+            source: "".into(),
+            timezone: Tz::UTC,
+        }
+    }
+
+    /// The same for the source of this name, whose days begin and end in this zone.
+    #[must_use]
+    pub fn of_source(&self, name: &Arc<str>, timezone: Tz) -> Self {
+        Self { source: Arc::clone(name), timezone, ..self.clone() }
+    }
+
+    /// The name of the source.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The zone of the source.
+    pub fn timezone(&self) -> Tz {
+        self.timezone
     }
 
     /// The same for one source, which may connect to no other places than these.

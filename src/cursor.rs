@@ -1,5 +1,7 @@
 //! The cursor: an adapter's position upstream.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -16,6 +18,15 @@ use serde_json::value::RawValue;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cursor(Box<RawValue>);
+
+/// What an adapter has saved beside its cursor, and what it may have to add to that.
+#[derive(Debug, Default)]
+pub struct Recall {
+    /// The parts, by their numbers: see [`Batch::parts`](crate::source::Batch::parts).
+    pub parts: BTreeMap<u32, Box<RawValue>>,
+    /// The ids of records that are written though the cursor, and with it the parts, are from before them.
+    pub written: Vec<String>,
+}
 
 impl Cursor {
     /// Makes a cursor of anything that has a JSON form.

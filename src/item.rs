@@ -29,7 +29,8 @@ pub struct Item {
 /// An item that could not become a record, kept with its reason.
 #[derive(Debug, Clone, Serialize)]
 pub struct Reject {
-    /// Which outcome the tick gets from it: [`Outcome::Missing`] or [`Outcome::Invalid`].
+    /// Which outcome the tick gets from it: [`Outcome::Missing`] or [`Outcome::Invalid`]; of a page among several that did
+    /// not come at all, [`Outcome::Error`] or [`Outcome::Blocked`].
     pub outcome: Outcome,
     /// Which field, as its path in the source's YAML (`fields.price`), where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,12 +39,15 @@ pub struct Reject {
     pub reason: String,
     /// The text as it came, cut to [`REJECT_RAW_BYTES_MAX`].
     pub raw: String,
+    /// Which page it is of, where one tick asks for several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
 }
 
 impl Reject {
     /// Makes a reject whose raw text is cut at a character, never in one.
     pub fn new(outcome: Outcome, field: Option<String>, reason: impl Into<String>, raw: &str) -> Self {
-        Self { outcome, field, reason: reason.into(), raw: cut_raw(raw).to_owned() }
+        Self { outcome, field, reason: reason.into(), raw: cut_raw(raw).to_owned(), page: None }
     }
 }
 
@@ -61,6 +65,9 @@ pub struct Change {
 /// How one field of an item came about: what `tapline try` shows.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
+    /// Which page it is of, where one tick asks for several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
     /// Which record it belongs to, counted from 1, where one answer brings many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row: Option<usize>,

@@ -7,10 +7,11 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use url::Url;
 
 use crate::context::Context;
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Recall};
 use crate::item::{Change, Finding, Item, Reject};
 
 /// A place that records come from.
@@ -36,6 +37,12 @@ pub trait Source: Send {
     fn cursor(&self) -> Option<Cursor> {
         None
     }
+
+    /// Takes up what was saved beside the cursor, once, before the first [`connect`](Self::connect).
+    fn recall(&mut self, _recall: Recall) {}
+
+    /// Says for which scheduled time the next call of [`next`](Self::next) is: what is asked for may depend on it.
+    fn slot(&mut self, _slot: DateTime<Utc>) {}
 
     /// Returns the next batch: for a polled source what one tick brought, for a stream what has arrived.
     ///
@@ -112,6 +119,8 @@ pub struct Batch {
     pub rejects: Vec<Reject>,
     /// The position after these items; saved once they are durable. `None` leaves the last one.
     pub cursor: Option<Cursor>,
+    /// What is saved beside the cursor, being too large for it: changed parts by their numbers; `None` forgets one.
+    pub parts: Vec<(u32, Option<Box<RawValue>>)>,
     /// How long upstream wants to be left alone before the next call; zero for a live stream. A schedule waits
     /// for its own next tick, or for this where it is longer.
     pub wait: Duration,
@@ -130,14 +139,9 @@ impl Batch {
         if let Some(outcome) = self.outcome {
             return outcome;
         }
-        let is = |outcome| self.rejects.iter().any(|reject| reject.outcome == outcome);
-        if is(Outcome::Missing) {
-            Outcome::Missing
-        } else if is(Outcome::Invalid) {
-            Outcome::Invalid
-        } else {
-            Outcome::Ok
-        }
+        let worst = [Outcome::Blocked, Outcome::Error, Outcome::Missing, Outcome::Invalid];
+        let is = |outcome: &Outcome| self.rejects.iter().any(|reject| reject.outcome == *outcome);
+        worst.into_iter().find(is).unwrap_or(Outcome::Ok)
     }
 }
 

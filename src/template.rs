@@ -49,29 +49,12 @@ impl Template {
     /// In words, with the place in the template, when it is not one.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
-        let mut plain = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            plain.push_str(&rest[..at]);
-            let found = &rest[at..];
-            if let Some(after) = found.strip_prefix("{{").or_else(|| found.strip_prefix("}}")) {
-                plain.push_str(&found[..1]);
-                rest = after;
-                continue;
-            }
-            let place = text.len() - found.len() + 1;
-            let inner = found.strip_prefix('{').ok_or_else(|| {
-                format!("`}}` at character {place} closes nothing; write `}}}}` for the brace itself")
-            })?;
-            let end = inner
-                .find('}')
-                .ok_or_else(|| format!("`{{` at character {place} is not closed; write `{{{{` for the brace itself"))?;
-            parts.push(Part::Text(std::mem::take(&mut plain)));
-            parts.push(slot(&inner[..end])?);
-            rest = &inner[end + 1..];
+        for piece in pieces(text)? {
+            parts.push(match piece {
+                Piece::Text(plain) => Part::Text(plain),
+                Piece::Slot { inner, .. } => slot(inner)?,
+            });
         }
-        plain.push_str(rest);
-        parts.push(Part::Text(plain));
         parts.retain(|part| *part != Part::Text(String::new()));
         Ok(Self { parts })
     }
@@ -101,6 +84,52 @@ impl Template {
     }
 }
 
+/// A piece of a text with values in braces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    /// What stands there as it is.
+    Text(String),
+    /// What stands between two braces, the first of which is the character with this number, counted from 1.
+    Slot { inner: &'a str, at: usize },
+}
+
+/// Takes a text apart at its braces; `{{` and `}}` are the braces themselves.
+///
+/// # Errors
+/// In words, with the place, when braces do not match.
+pub(crate) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
+    let mut pieces = Vec::new();
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        plain.push_str(&rest[..at]);
+        let found = &rest[at..];
+        if let Some(after) = found.strip_prefix("{{").or_else(|| found.strip_prefix("}}")) {
+            plain.push_str(&found[..1]);
+            rest = after;
+            continue;
+        }
+        let at = text[..text.len() - found.len()].chars().count() + 1;
+        let inner = found
+            .strip_prefix('{')
+            .ok_or_else(|| format!("`}}` at character {at} closes nothing; write `}}}}` for the brace itself"))?;
+        let end = inner
+            .find('}')
+            .ok_or_else(|| format!("`{{` at character {at} is not closed; write `{{{{` for the brace itself"))?;
+        pieces.push(Piece::Text(std::mem::take(&mut plain)));
+        pieces.push(Piece::Slot { inner: &inner[..end], at });
+        rest = &inner[end + 1..];
+    }
+    plain.push_str(rest);
+    pieces.push(Piece::Text(plain));
+    Ok(pieces)
+}
+
+/// Whether chrono can write a time in this format.
+pub(crate) fn is_time_format(format: &str) -> bool {
+    !StrftimeItems::new(format).any(|item| matches!(item, Item::Error))
+}
+
 fn slot(inner: &str) -> Result<Part, String> {
     let (inner, default) = inner.split_once('|').map_or((inner, None), |(inner, default)| (inner, Some(default)));
     let (name, format) = inner.split_once(':').map_or((inner, None), |(name, format)| (name, Some(format)));
@@ -113,8 +142,7 @@ fn slot(inner: &str) -> Result<Part, String> {
         "type" => What::Kind,
         path => What::Data(path.strip_prefix("data.").unwrap_or(path).split('.').map(str::to_owned).collect()),
     };
-    let is_wrong = |format: &&str| StrftimeItems::new(format).any(|item| matches!(item, Item::Error));
-    if let Some(format) = format.filter(is_wrong) {
+    if let Some(format) = format.filter(|format| !is_time_format(format)) {
         return Err(format!("`{format}` is not a time format; write letters such as %Y-%m-%d %H:%M:%S"));
     }
     Ok(Part::Slot { what, format: format.map(str::to_owned), default: default.map(str::to_owned) })

@@ -19,6 +19,8 @@ use super::terminal::harmless;
 
 /// How many records are shown with all their fields; of the others only what went wrong is.
 const ROWS_SHOWN: usize = 3;
+/// Of so many pages; of the others, too, only what went wrong is.
+const PAGES_SHOWN: usize = 3;
 /// How many faults, and how many records, are shown at most.
 const LINES_SHOWN: usize = 10;
 
@@ -75,7 +77,8 @@ fn write_text(report: &Report, out: &mut String) -> std::fmt::Result {
     }
     for reject in report.rejects.iter().take(LINES_SHOWN) {
         let field = reject.field.as_deref().unwrap_or("page");
-        writeln!(out, "reject   {}: {}", harmless(field), harmless(&reject.reason))?;
+        let page = reject.page.as_ref().map_or_else(String::new, |page| format!("; page {}", harmless(page)));
+        writeln!(out, "reject   {}: {}{page}", harmless(field), harmless(&reject.reason))?;
     }
     write_more(out, report.rejects.len(), "rejects")?;
     for record in report.records.iter().take(LINES_SHOWN) {
@@ -90,17 +93,21 @@ fn write_text(report: &Report, out: &mut String) -> std::fmt::Result {
 
 /// The first records whole, and of the others what went wrong.
 fn shown_findings(report: &Report) -> impl Iterator<Item = &Finding> {
-    let is_first = |finding: &&Finding| finding.row.is_none_or(|row| row <= ROWS_SHOWN);
-    let first = report.fields.iter().filter(is_first);
-    let faults = report.fields.iter().filter(move |finding| !is_first(finding) && finding.reason.is_some());
-    first.chain(faults.take(LINES_SHOWN))
+    let mut pages: Vec<Option<&str>> = report.fields.iter().map(|finding| finding.page.as_deref()).collect();
+    pages.dedup();
+    pages.truncate(PAGES_SHOWN);
+    let is_first = move |finding: &&Finding| {
+        finding.row.is_none_or(|row| row <= ROWS_SHOWN) && pages.contains(&finding.page.as_deref())
+    };
+    let (first, others): (Vec<&Finding>, Vec<&Finding>) = report.fields.iter().partition(is_first);
+    let faults = others.into_iter().filter(|finding| finding.reason.is_some());
+    first.into_iter().chain(faults.take(LINES_SHOWN))
 }
 
 fn write_finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
-    match finding.row {
-        Some(row) => writeln!(out, "{}, row {row}", harmless(&finding.field))?,
-        None => writeln!(out, "{}", harmless(&finding.field))?,
-    }
+    let row = finding.row.map_or_else(String::new, |row| format!(", row {row}"));
+    let page = finding.page.as_ref().map_or_else(String::new, |page| format!(", page {}", harmless(page)));
+    writeln!(out, "{}{row}{page}", harmless(&finding.field))?;
     writeln!(out, "  rule     {}", harmless(&finding.rule))?;
     writeln!(out, "  matched  {}", finding.matched)?;
     if let Some(raw) = &finding.raw {
@@ -154,7 +161,16 @@ mod tests {
     fn finding(row: Option<usize>, raw: &str, reason: Option<&str>) -> Finding {
         let value = reason.is_none().then(|| serde_json::value::to_raw_value(raw).unwrap());
         let reason = reason.map(str::to_owned);
-        Finding { row, field: "fields.a".into(), rule: "b".into(), matched: 1, raw: Some(raw.into()), value, reason }
+        Finding {
+            page: None,
+            row,
+            field: "fields.a".into(),
+            rule: "b".into(),
+            matched: 1,
+            raw: Some(raw.into()),
+            value,
+            reason,
+        }
     }
 
     fn batch(items: usize) -> Batch {

@@ -33,7 +33,7 @@ pub(super) struct Common {
     /// How far after each full period of `every` the source asks. By default sources of equal period are spread.
     #[serde(default)]
     pub(super) offset: Option<Span>,
-    /// The time zone of `cron`, `active`, rotation and text renderings, by its IANA name. UTC by default.
+    /// The time zone of `cron`, `active`, rotation, text renderings and dates in addresses, by its IANA name. UTC by default.
     #[serde(default)]
     pub(super) timezone: Zone,
     /// The times at which the source asks at all. Always, by default.

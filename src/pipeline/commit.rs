@@ -42,6 +42,11 @@ pub fn kept_key(source: &str) -> String {
     format!("kept/{source}")
 }
 
+/// How the keys begin of what a source's adapter saves in parts, beside its cursor.
+pub fn part_prefix(source: &str) -> String {
+    format!("part/{source}/")
+}
+
 /// What is written in one piece: lines of any streams, and the state that holds once they are durable.
 #[derive(Debug, Default, Clone)]
 pub struct Append {

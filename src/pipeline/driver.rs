@@ -23,14 +23,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Compress, Retain, Rotate, SourceConfig};
 use crate::context::Context;
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Recall};
 use crate::item::Change;
 use crate::normalise::Normaliser;
 use crate::sinks::segments::Spec;
 use crate::source::{Batch, Note, Source};
 use crate::units::{Size, Span};
 
-use super::commit::{Append, kept_key, source_key};
+use super::commit::{Append, kept_key, part_prefix, source_key};
 use super::ledger::{self, Book};
 use super::schedule::Scheduler;
 use super::writer::{Ended, Status, Writer};
@@ -189,6 +189,7 @@ impl Driver {
     /// When the writer has ended, or the source cannot be opened.
     pub async fn run(mut self) -> anyhow::Result<End> {
         let mut source = self.config.open(&self.context)?;
+        source.recall(self.recall().await?);
         let now = self.context.now();
         self.saved.book.note("started", &json!({ "kind": self.config.kind, "version": self.config.fingerprint }), now);
         let end = if self.config.schedule.is_some() {
@@ -202,6 +203,16 @@ impl Driver {
         };
         self.close(end).await?;
         Ok(end)
+    }
+
+    /// What the adapter has saved beside its cursor.
+    async fn recall(&self) -> Result<Recall, Ended> {
+        let prefix = part_prefix(&self.config.name);
+        let state = self.writer.state(&*prefix).await?;
+        let number = |key: &str| key.strip_prefix(&prefix)?.parse().ok();
+        let parts = state.into_iter().filter_map(|(key, part)| Some((number(&key)?, part))).collect();
+        let written = self.kept.iter().flat_map(|kept| &kept.ids).cloned().collect();
+        Ok(Recall { parts, written })
     }
 
     /// Closes the books.
@@ -255,9 +266,11 @@ impl Driver {
         if let Some(cursor) = batch.cursor {
             self.saved.cursor = Some(cursor);
         }
+        let prefix = part_prefix(&self.config.name);
+        let state = batch.parts.into_iter().map(|(number, part)| (format!("{prefix}{number}"), part)).collect();
         let parts = [(&self.stream, lines), (&self.rejected, rejects)];
         let lines = parts.into_iter().filter(|(_, lines)| !lines.is_empty());
-        Append { lines: lines.map(|(stream, lines)| (Arc::clone(stream), lines)).collect(), state: Vec::new() }
+        Append { lines: lines.map(|(stream, lines)| (Arc::clone(stream), lines)).collect(), state }
     }
 
     /// Whether a record is not in the files yet.

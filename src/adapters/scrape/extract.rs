@@ -144,7 +144,7 @@ impl<'a> Work<'a, '_> {
         if let Some(findings) = &mut self.findings {
             let field = "records".into();
             // What the rows are is read before what is in them.
-            findings.insert(0, Finding { row: None, field, rule, matched, raw: None, value: None, reason });
+            findings.insert(0, Finding { page: None, row: None, field, rule, matched, raw: None, value: None, reason });
         }
     }
 
@@ -425,7 +425,7 @@ mod tests {
         insta::assert_snapshot!(one(page, &field(json!({}))), @r#"{"last":24834.85,"change":"+28.75","percent":0.12}"#);
         insta::assert_snapshot!(one(page, &field(json!({ "nth": 2 }))), @r#"{"last":1.5,"change":"-0.25","percent":-0.5}"#);
         let lacks = fields(page, &json!({ "f": field(json!({ "nth": 3 })) }));
-        insta::assert_snapshot!(format!("{:?}", lacks.rejects[0]), @r#"Reject { outcome: Missing, field: Some("fields.f.fields.change"), reason: "`7` has no `change`", raw: "7" }"#);
+        insta::assert_snapshot!(format!("{:?}", lacks.rejects[0]), @r#"Reject { outcome: Missing, field: Some("fields.f.fields.change"), reason: "`7` has no `change`", raw: "7", page: None }"#);
         let mut optional = field(json!({ "all": true }));
         optional["fields"]["change"] = json!({ "type": "number", "on_missing": null });
         insta::assert_snapshot!(one(page, &optional), @r#"[{"last":24834.85,"change":28.75,"percent":0.12},{"last":1.5,"change":-0.25,"percent":-0.5},{"last":7,"change":null,"percent":null}]"#);
@@ -444,7 +444,7 @@ mod tests {
         let mut strict = field.clone();
         strict["fields"]["price"]["required"] = json!(true);
         let faults = fields(page, &json!({ "f": strict }));
-        insta::assert_snapshot!(format!("{:?}", faults.rejects[0]), @r#"Reject { outcome: Missing, field: Some("fields.f.fields.price"), reason: "`i` matched nothing within", raw: "MRFNSE" }"#);
+        insta::assert_snapshot!(format!("{:?}", faults.rejects[0]), @r#"Reject { outcome: Missing, field: Some("fields.f.fields.price"), reason: "`i` matched nothing within", raw: "MRFNSE", page: None }"#);
         let mut dropped = field.clone();
         dropped["fields"]["price"] = json!({ "css": "i", "on_missing": "drop" });
         dropped["fields"].as_object_mut().unwrap().remove("places");

@@ -88,6 +88,7 @@ impl<'a> Work<'a, '_> {
             (rule, Ok(_)) => format!("{} (fall-back {rule} of {}, for {})", rules[rule], rules.len() - 1, rules[0]),
         };
         let finding = Finding {
+            page: None,
             row,
             field: field.path.clone(),
             rule,

@@ -79,7 +79,7 @@ impl Driver {
         {
             return Ticked { outcome: Outcome::Skipped, reason, append: Append::default(), end: None };
         }
-        let asked = tokio::time::timeout(CALL_MAX, self.ask(source, polling));
+        let asked = tokio::time::timeout(CALL_MAX, self.ask(source, tick.slot, polling));
         let asked = asked.await.unwrap_or_else(|_| {
             polling.connected = false;
             Err(SourceError::Lost(anyhow::anyhow!("no answer within {}", humantime::format_duration(CALL_MAX))))
@@ -101,11 +101,17 @@ impl Driver {
         }
     }
 
-    async fn ask(&self, source: &mut dyn Source, polling: &mut Polling) -> Result<Batch, SourceError> {
+    async fn ask(
+        &self,
+        source: &mut dyn Source,
+        slot: DateTime<Utc>,
+        polling: &mut Polling,
+    ) -> Result<Batch, SourceError> {
         if !polling.connected {
             source.connect(self.saved.cursor.as_ref()).await?;
             polling.connected = true;
         }
+        source.slot(slot);
         source.next().await
     }
 
@@ -237,8 +243,9 @@ impl Driver {
 fn reason_of(batch: &Batch) -> String {
     let outcome = batch.outcome();
     let first = batch.rejects.iter().find(|reject| reject.outcome == outcome);
-    first.map_or_else(String::new, |reject| match &reject.field {
-        Some(field) => format!("{field}: {}", reject.reason),
-        None => reject.reason.clone(),
+    first.map_or_else(String::new, |reject| {
+        let field = reject.field.iter().map(|field| format!("{field}: "));
+        let page = reject.page.iter().map(|page| format!("; page {page}"));
+        field.chain([reject.reason.clone()]).chain(page).collect()
     })
 }
