@@ -1,12 +1,17 @@
-//! Pages fetched at set times: one GET, CSS selectors, typed fields.
+//! Pages fetched at set times, CSS selectors, typed fields.
 //!
-//! The cursor is upstream's validator (`ETag`, `Last-Modified`) of the last page that was wholly understood. Being in
-//! the cursor it is saved with the records of its page, and never before: otherwise a crash between the two would be
-//! answered "not modified" and the records be lost. A page with rejects leaves no validator, or a broken page would
-//! be confirmed for ever.
+//! The cursor is upstream's validator (`ETag`, `Last-Modified`) of each page, from when it was last wholly understood.
+//! Being in the cursor it is saved with the records of its page, and never before: otherwise a crash between the two
+//! would be answered "not modified" and the records be lost. A page with rejects leaves no validator, or a broken page
+//! would be confirmed for ever.
+//!
+//! A tick asks for one page, or for many: for each of a list of values (`for_each`, `asks`), page by page (`paging`), and
+//! for those that a page links to. `visit` is the way over them, `round` what came of it, `memory` what is taken up of
+//! that at the end.
 
 mod amount;
 mod asking;
+mod asks;
 mod convert;
 mod css;
 mod currency;
@@ -14,18 +19,28 @@ mod embedded;
 mod emit;
 mod extract;
 mod field;
+mod follow;
+mod for_each;
+mod form;
 mod forms;
 mod gate;
 mod keep;
 mod locale;
+mod login;
+mod memory;
 mod microdata;
 mod moment;
 mod near;
 mod number;
 mod page;
+mod paging;
 mod place;
+mod placeholder;
 mod plan;
+mod reading;
 mod refusal;
+mod round;
+mod rows;
 mod same;
 mod select;
 mod served;
@@ -33,38 +48,44 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod text;
+mod unique;
 mod value;
+mod visit;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::anyhow;
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use encoding_rs::Encoding;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 pub use self::asking::{BodyKeys, MethodName, ProxyUrl};
-use self::emit::Emitted;
+use self::asks::Ask;
 pub use self::emit::{Emit, EmitOn};
 pub use self::extract::{Extraction, extract};
-use self::keep::Kept;
+pub use self::for_each::{ForEach, InData};
 pub use self::locale::Locale;
+use self::login::Session;
+pub use self::login::{Check, CheckText, Login};
+use self::memory::Memory;
+use self::paging::Links;
+pub use self::paging::{Follow, Paging};
 pub use self::plan::Plan;
-use self::same::{Known, Same};
-use self::served::Served;
 pub use self::settings::{
     Bound, Clocks, Field, FieldType, Fields, Format, HtmlPart, Near, NumberFormat, NumberGrouping, OnMissing, Rows,
     Script, TextPart, Texts, Timeout, Words,
 };
+pub use self::unique::Unique;
 use crate::auth::Auth;
 use crate::context::Context;
-use crate::cursor::Cursor;
-use crate::fetch::{Answer, Body, Fetcher, Manners, Request, Validator, charset, decode};
+use crate::cursor::{Cursor, Recall};
+use crate::fetch::{Fetcher, Manners};
 use crate::item::Finding;
-use crate::source::{Batch, Note, Outcome, Problem, Settings, Source, SourceError};
+use crate::source::{Batch, Note, Problem, Settings, Source, SourceError};
 use crate::units::Size;
 
 /// A second complete source file, for pages that hold many records.
@@ -74,8 +95,26 @@ pub const STOCKS_EXAMPLE: &str = include_str!("scrape/example_stocks.yaml");
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scrape {
-    /// The page's address, http or https.
+    /// The page's address, http or https. In braces stands what is put in: a name of `for_each`, `{page}` of `pages`, and
+    /// `{date:%Y-%m-%d}`, the day of the tick in the source's zone, or `{date:%Y%m%d,-1d}`, the one before.
     pub url: String,
+    /// Sends a form before pages are asked for: `{ url, fields: { user: me, password: "${PASSWORD}" }, check: "a.logout" }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+    /// Asks for a page for each of these: `{ symbol: [NIFTY50, BANKNIFTY] }`, of several names all combinations, or a list of
+    /// maps, `[{ symbol: NIFTY50, market: nse }, …]`. A text with several lines is a list, so that a file may be one.
+    #[serde(default, skip_serializing)]
+    pub for_each: Option<ForEach>,
+    /// Whether records have the values of `for_each`, before their fields: `true` by default; a list names those that they
+    /// have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values_in_data: Option<InData>,
+    /// Several pages of one list: `{ next: "a.next" }` by a link, `{ from: 1 }` by a number, `{page}` in `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<Paging>,
+    /// Fetches the pages that this one links to, and takes fields of them: `{ css: "a.headline", fields: { … } }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follow: Option<Follow>,
     /// How the page is asked for: `GET`, the default without a body, `POST`, the default with one, or `PUT`.
     #[serde(default)]
     pub method: Option<MethodName>,
@@ -131,6 +170,10 @@ pub struct Scrape {
     /// in which one of these fields has changed.
     #[serde(default)]
     pub emit: Emit,
+    /// Writes each record once, however long the page shows it: the field that tells one from another, such as `link`, or
+    /// several, or `{ key: link, remember: 100000 }`. It holds over restarts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique: Option<Unique>,
     /// The records' `type`; `page` by default, or `row` where there are `records`.
     #[serde(default, rename = "type")]
     pub record_type: Option<String>,
@@ -158,18 +201,28 @@ impl Settings for Scrape {
     const POLLED: bool = true;
 
     fn problems(&self) -> Vec<Problem> {
-        let mut problems = self.request().err().unwrap_or_default();
-        problems.extend(Plan::compile(self).err().unwrap_or_default());
-        problems.extend(self.emit.problems(&self.fields, self.records.is_some()));
+        let mut problems = self.asking_problems();
+        problems.extend(self.plans().err().unwrap_or_default());
+        problems.extend(self.pages.iter().flat_map(Paging::problems));
+        problems.extend(self.login.iter().flat_map(|login| login.problems(self.cookies)));
+        let has_rows = self.records.is_some();
+        problems.extend(self.follow.iter().flat_map(|follow| follow.problems(&self.fields)));
+        problems.extend(self.unique.iter().flat_map(|unique| unique.problems(&self.names_in_data())));
+        if self.unique.is_some() && self.emit.on == EmitOn::Change {
+            problems
+                .push(Problem::new(["emit"], "with `unique` each record is written once; leave one of the two out"));
+        }
+        problems.extend(self.emit.problems(&self.names_in_data(), has_rows || self.follow.is_some()));
         problems
     }
 
     fn upstream(&self) -> Vec<Url> {
-        asking::page_url(&self.url).into_iter().collect()
+        let login = self.login.as_ref().and_then(Login::address);
+        asking::page_url(&self.url).into_iter().chain(login).collect()
     }
 
     fn data_names(&self) -> Option<Vec<String>> {
-        Some(self.fields.0.iter().map(|(name, _)| name.clone()).collect())
+        Some(self.names_in_data())
     }
 
     fn open(self, context: &Context) -> anyhow::Result<Box<dyn Source>> {
@@ -178,66 +231,68 @@ impl Settings for Scrape {
             anyhow!(messages.join("; "))
         };
         let json = serde_json::to_vec(&self)?;
+        let (plan, detail) = self.plans().map_err(all)?;
+        let asks = Ask::all(&self);
         Ok(Box::new(Pages {
-            request: self.request().map_err(all)?,
-            plan: Arc::new(Plan::compile(&self).map_err(all)?),
+            plan: Arc::new(plan),
+            detail: detail.map(Arc::new),
+            links: self.links().map(Arc::new),
             encoding: self.encoding.as_deref().and_then(|label| Encoding::for_label(label.as_bytes())),
             fetcher: self.fetcher(context)?,
             context: context.clone(),
-            settings: blake3::hash(&json).to_hex()[..16].to_owned(),
-            validator: None,
-            served: Served::default(),
+            fingerprint: blake3::hash(&json).to_hex()[..16].to_owned(),
+            memory: asks.iter().map(|_| Memory::default()).collect(),
+            asks,
+            session: self.login.as_ref().and_then(Session::new),
+            unique: self.unique.clone().map(|unique| unique::Seen::new(unique, context.source())),
+            slot: None,
             notes: Vec::new(),
-            max_age: self.manners.max_age,
-            emit: self.emit,
-            emitted: Emitted::default(),
-            same: Same::default(),
-            kept: Kept::default(),
+            scrape: self,
         }))
     }
 }
 
 /// A source of this kind.
 struct Pages {
-    request: Request,
+    scrape: Scrape,
     plan: Arc<Plan>,
+    /// Of the pages that are followed.
+    detail: Option<Arc<Plan>>,
+    /// What is looked for on a page beside its records, where it leads to others.
+    links: Option<Arc<Links>>,
     encoding: Option<&'static Encoding>,
     fetcher: Fetcher,
+    /// How the login stands, where there is one.
+    session: Option<Session>,
     context: Context,
     /// A hash of the settings.
-    settings: String,
-    validator: Option<Validator>,
-    served: Served,
+    fingerprint: String,
+    /// The pages that the file is written out to.
+    asks: Vec<Ask>,
+    /// What is remembered of each of them.
+    memory: Vec<Memory>,
+    /// The keys of what was written, where each is written once.
+    unique: Option<unique::Seen>,
+    /// The scheduled time of the tick.
+    slot: Option<DateTime<Utc>>,
     notes: Vec<Note>,
-    /// Whether a page is left alone for as long as it says that it stays as it is.
-    max_age: bool,
-    emit: Emit,
-    emitted: Emitted,
-    same: Same,
-    kept: Kept,
-}
-
-/// The cursor.
-#[derive(Serialize, Deserialize)]
-struct Position {
-    /// After an edit the same page means other records, so its validator no longer counts.
-    settings: String,
-    validator: Option<Validator>,
-    /// So that a start is no change.
-    #[serde(default, skip_serializing_if = "Served::is_empty")]
-    served: Served,
-    #[serde(default, skip_serializing_if = "Emitted::is_empty")]
-    emitted: Emitted,
 }
 
 #[async_trait]
 impl Source for Pages {
     async fn connect(&mut self, cursor: Option<&Cursor>) -> Result<(), SourceError> {
-        let position = cursor.and_then(|cursor| cursor.read::<Position>().ok());
-        let position = position.filter(|position| position.settings == self.settings);
-        (self.validator, self.served, self.emitted) =
-            position.map(|position| (position.validator, position.served, position.emitted)).unwrap_or_default();
+        self.take_up(cursor);
         Ok(())
+    }
+
+    fn recall(&mut self, recall: Recall) {
+        if let Some(unique) = &mut self.unique {
+            unique.recall(&recall.parts, &recall.written);
+        }
+    }
+
+    fn slot(&mut self, slot: DateTime<Utc>) {
+        self.slot = Some(slot);
     }
 
     fn notes(&mut self) -> Vec<Note> {
@@ -257,95 +312,8 @@ impl Source for Pages {
 
 impl Pages {
     async fn tick(&mut self, findings: Option<&mut Vec<Finding>>) -> Result<Batch, SourceError> {
-        // "Not modified" brings no records, and so not the ones of a heartbeat.
-        let is_beat = self.emit.heartbeat.is_some() && self.emitted.is_beat(&self.emit, self.context.now());
-        let validator = self.validator.as_ref().filter(|_| !is_beat);
-        let (fresh, batch) = match self.fetcher.fetch(&self.request, validator).await? {
-            Answer::NotModified { validator, fresh } => {
-                self.validator = Some(validator);
-                (fresh, Batch { outcome: Some(Outcome::NotModified), ..Batch::default() })
-            }
-            Answer::Refused(status, body) => {
-                let error = self.context.compute(move || refusal::source_error(status, body)).await;
-                return Err(error.unwrap_or_else(SourceError::Lost));
-            }
-            Answer::Page(body) => (body.fresh, self.page(body, findings).await.map_err(SourceError::Lost)?),
-        };
-        // A page with rejects is asked for again as soon as may be.
-        let wait = if self.max_age && batch.rejects.is_empty() { fresh } else { Duration::ZERO };
-        let (settings, validator, served) = (self.settings.clone(), self.validator.clone(), self.served.clone());
-        let position = Position { settings, validator, served, emitted: self.emitted.clone() };
-        let cursor = Cursor::new(&position).map_err(|error| SourceError::Lost(error.into()))?;
-        Ok(Batch { cursor: Some(cursor), wait, ..batch })
-    }
-
-    /// What a page became: records that are to be written, and what is wrong with it.
-    async fn page(&mut self, mut body: Body, findings: Option<&mut Vec<Finding>>) -> anyhow::Result<Batch> {
         let now = self.context.now();
-        let hash = same::hash(&body);
-        let known = if findings.is_some() { Known::Nothing } else { self.same.look(hash) };
-        let is_same = matches!(known, Known::Again(_));
-        let mut batch = match known {
-            Known::Again(_) if self.emit.on == EmitOn::Change && !self.emitted.is_beat(&self.emit, now) => {
-                self.validator = body.validator.take();
-                return Ok(Batch { outcome: Some(Outcome::Unchanged), ..Batch::default() });
-            }
-            Known::Again(Some(items)) => {
-                self.validator = body.validator.take();
-                Batch { items, ..Batch::default() }
-            }
-            _ => self.extract(body, findings).await?,
-        };
-        if !batch.rejects.is_empty() {
-            self.same.forget();
-        } else if !is_same {
-            self.same.understood(hash, &batch.items);
-        }
-        let had_items = !batch.items.is_empty();
-        batch.items = self.emitted.pick(&self.emit, batch.items, now);
-        if had_items && batch.items.is_empty() && batch.rejects.is_empty() {
-            batch.outcome = Some(Outcome::Unchanged);
-        }
-        Ok(batch)
+        let round = self.round(now, findings).await?;
+        self.settle(round, now)
     }
-
-    async fn extract(&mut self, mut body: Body, findings: Option<&mut Vec<Finding>>) -> anyhow::Result<Batch> {
-        let validator = body.validator.take();
-        let (plan, encoding, body_max) = (Arc::clone(&self.plan), self.encoding, self.request.body_max);
-        let explains = findings.is_some();
-        let now = self.context.now();
-        let wants = self.kept.wants(now);
-        let work = move || {
-            let mut found = Vec::new();
-            let bytes = decode::decode(body.bytes, &body.codings, body_max)?;
-            let html = charset::text(&bytes, encoding, body.content_type.as_deref());
-            let mut extraction = extract(&plan, &html, explains.then_some(&mut found))?;
-            if let Some(words) = body.content_type.as_deref().and_then(not_html) {
-                extraction.rejects.iter_mut().for_each(|reject| reject.reason.push_str(&words));
-            }
-            let outcome = refusal::name_guard(&mut extraction, &body.headers, &html);
-            let is_good = extraction.rejects.is_empty();
-            let packed = if is_good && wants { keep::pack(&html) } else { None };
-            let bad = (!is_good).then_some(html);
-            anyhow::Ok((extraction, found, packed, bad, outcome))
-        };
-        let (extraction, found, packed, bad, outcome) = self.context.compute(work).await??;
-        self.notes.extend(self.served.update(&self.plan.fallbacks, &extraction.served));
-        let change = bad.and_then(|page| self.kept.bad(&page)).map(Box::new);
-        if extraction.rejects.is_empty() {
-            self.kept.good(packed, now);
-        }
-        if let Some(findings) = findings {
-            *findings = found;
-        }
-        self.validator = validator.filter(|_| extraction.rejects.is_empty());
-        Ok(Batch { items: extraction.items, rejects: extraction.rejects, change, outcome, ..Batch::default() })
-    }
-}
-
-/// What to say about an answer that does not call itself HTML. It is read all the same: many servers are careless.
-fn not_html(content_type: &str) -> Option<String> {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_html = matches!(essence.as_str(), "" | "text/html" | "application/xhtml+xml");
-    (!is_html).then(|| format!("; upstream calls it {}, not HTML", essence.escape_debug()))
 }

@@ -243,7 +243,11 @@ async fn read_answer(
         return match known.filter(|known| known.is_of(url)) {
             Some(known) => {
                 let headers = response.headers();
-                Ok(Answer::NotModified { validator: known.updated(headers, url), fresh: fresh(headers) })
+                Ok(Answer::NotModified {
+                    validator: known.updated(headers, url),
+                    fresh: fresh(headers),
+                    url: url.clone(),
+                })
             }
             None => Err(anyhow!("bad_answer: {} says 304 not modified, and was not asked", shown_url(url))),
         };
@@ -257,6 +261,7 @@ async fn read_answer(
         codings: decode::codings(&coded.join(",")),
         content_type: text(CONTENT_TYPE),
         validator: Validator::new(url, headers),
+        url: url.clone(),
         fresh: fresh(headers),
         rest,
         headers: std::mem::take(response.headers_mut()),

@@ -20,6 +20,7 @@ const VALIDATOR_BYTES_MAX: usize = 1024;
 const FRESH_MAX: Duration = Duration::from_hours(24);
 
 /// What is asked, every time.
+#[derive(Clone)]
 pub struct Request {
     /// How; a redirect may make it `GET`.
     pub method: Method,
@@ -76,12 +77,15 @@ pub enum Answer {
         validator: Validator,
         /// How long it says that it stays as it is.
         fresh: Duration,
+        /// Where it was found, behind redirects.
+        url: Url,
     },
     /// Any other status.
     Refused(StatusCode, Body),
 }
 
 /// A body as it came, still coded.
+#[derive(Clone)]
 pub struct Body {
     /// Its bytes.
     pub bytes: Vec<u8>,
@@ -93,6 +97,8 @@ pub struct Body {
     pub content_type: Option<String>,
     /// What upstream calls this version of it.
     pub validator: Option<Validator>,
+    /// Where it was found, behind redirects.
+    pub url: Url,
     /// How long it says that it stays as it is; zero where it does not.
     pub fresh: Duration,
     /// For how long the host is left alone now, because of this answer.
@@ -130,12 +136,16 @@ fn url_hash(url: &Url) -> String {
 }
 
 impl Request {
-    /// The headers of one hop. Another origin than the page's gets only what describes the client, because any other
-    /// header may be a key.
-    pub(super) fn headers(&self, is_own: bool, validator: Option<&Validator>) -> HeaderMap {
+    /// The user's own headers that only describe the client: any other may be a key, which no other site is told.
+    pub fn harmless_headers(&self) -> HeaderMap {
         let is_harmless = |name: &HeaderName| name.as_str().starts_with("accept") || name == USER_AGENT;
-        let sent = self.headers.iter().filter(|(name, _)| is_own || is_harmless(name));
-        let mut headers: HeaderMap = sent.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let sent = self.headers.iter().filter(|(name, _)| is_harmless(name));
+        sent.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// The headers of one hop. Another origin than the page's gets only what describes the client.
+    pub(super) fn headers(&self, is_own: bool, validator: Option<&Validator>) -> HeaderMap {
+        let mut headers = if is_own { self.headers.clone() } else { self.harmless_headers() };
         headers.entry(ACCEPT).or_insert_with(|| self.accept.clone());
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED_CODINGS));
         headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());

@@ -56,6 +56,31 @@ fn scrape(base: &str) -> Value {
     })
 }
 
+/// A scrape source that asks for many pages, behind a login.
+fn scrape_many(base: &str) -> Value {
+    json!({
+        "kind": "scrape", "url": format!("{base}?a={{s}}&p={{page}}"), "every": "500ms", "offset": "0s", "values_in_data": false,
+        "for_each": { "s": ["b"] }, "records": "body", "unique": ["price"], "headers": { "X-Key": "a" },
+        "pages": { "max": 2, "stop": "b.none" },
+        "follow": { "css": "a", "attr": "href", "fields": { "last": { "css": "b", "on_missing": "null" } } },
+        "fields": { "price": { "css": "span.red14px", "type": "number", "locale": "en-IN" } },
+        "login": {
+            "url": format!("{base}login"), "form": "form", "check": "span", "fields": { "user": "me", "password": "word" },
+        },
+        "output": { "stream": "STREAM" },
+    })
+}
+
+/// The same by links, without a login.
+fn scrape_linked(base: &str) -> Value {
+    json!({
+        "kind": "scrape", "url": base, "every": "500ms", "offset": "0s", "values_in_data": false, "for_each": [{ "s": "b" }],
+        "body": { "form": { "s": "{s}" } }, "pages": { "next": "a" }, "records": "body", "unique": { "key": "price" },
+        "fields": { "price": "span.red14px", "gone": { "css": ["b.none", "span.red14px"] } },
+        "output": { "stream": "STREAM" },
+    })
+}
+
 /// A scrape source that asks in other ways; `auth` and `body` are two of them.
 fn scrape_asking(base: &str, auth: &Value, body: &Value) -> Value {
     json!({
@@ -245,6 +270,8 @@ async fn a_secret_in_any_place_of_a_source_comes_out_nowhere() {
         every_place(&scrape_asking(&page, &json!({ "basic": login }), &json!({ "form": { "a": "b" } })));
         every_place(&scrape_asking(&page, &json!({ "digest": login }), &json!({ "text": "a", "type": "text/xml" })));
         every_place(&scrape_asking(&page, &json!({ "bearer": "token" }), &json!({ "json": { "a": ["b"] } })));
+        every_place(&scrape_many(&page));
+        every_place(&scrape_linked(&page));
         every_place(&x_stream(&base));
     })
     .await

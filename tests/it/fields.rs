@@ -1,13 +1,21 @@
 //! Fields of pages, as their users meet them: the guide's examples, a page that changes, and what a browser shows.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
 use serde_json::{Value, json};
 use tapline::adapters::scrape::{Plan, Scrape, extract};
+use tapline::context::{Context, SystemClock};
 use tapline::simulator::quote::Quote;
+use tapline::source::Settings;
 
 use crate::support::tap::Tap;
 
@@ -24,9 +32,38 @@ fn extracted(settings: Value, html: &str) -> (Vec<String>, Vec<String>) {
     (items, extraction.rejects.into_iter().map(|reject| reject.reason).collect())
 }
 
-/// Each example of `docs/scraping.md` is a page, the keys of a source, and what becomes of it: all three are true.
-#[test]
-fn the_guide_tells_the_truth() {
+/// What a site is asked for, and sends.
+type Site = BTreeMap<String, String>;
+
+/// The records that a source makes of a site's pages in one tick, at noon of a day.
+async fn asked(settings: &Value, pages: &Site) -> Vec<String> {
+    let pages = Arc::new(pages.clone());
+    let site = Router::new().fallback(async move |request: Request| {
+        let asked = request.uri().path_and_query().map(|asked| asked.as_str().to_owned()).unwrap_or_default();
+        match pages.get(&asked) {
+            Some(page) => axum::response::Html(page.clone()).into_response(),
+            None => StatusCode::NOT_FOUND.into_response(),
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(crate::manners::serve(listener, site));
+    let text = settings.to_string().replace("https://example.com", &own);
+    let settings: Scrape = serde_json::from_str(&text).unwrap();
+    assert_eq!(settings.problems(), []);
+    let mut source = Settings::open(settings, &Context::new(Arc::new(SystemClock))).unwrap();
+    source.connect(None).await.unwrap();
+    source.slot("2026-11-23T12:00:00Z".parse().unwrap());
+    let batch = source.next().await.unwrap();
+    assert!(batch.rejects.is_empty(), "{text}: {:?}", batch.rejects);
+    serving.abort();
+    batch.items.iter().map(|item| item.data.get().to_owned()).collect()
+}
+
+/// Each example of `docs/scraping.md` is a page or several, the keys of a source, and what becomes of it: all three are
+/// true.
+#[tokio::test]
+async fn the_guide_tells_the_truth() {
     let page = fs::read_to_string(root().join("docs/scraping.md")).unwrap();
     let mut blocks: Vec<(String, String)> = Vec::new();
     let mut lines = page.lines();
@@ -36,7 +73,7 @@ fn the_guide_tells_the_truth() {
         blocks.push((kind.to_owned(), text.join("\n")));
     }
     let mut examples = 0;
-    let mut html = String::new();
+    let (mut html, mut site) = (String::new(), Site::new());
     let mut settings = Value::Null;
     for (kind, text) in blocks {
         match kind.as_str() {
@@ -44,7 +81,14 @@ fn the_guide_tells_the_truth() {
             "yaml" => {
                 let options = serde_saphyr::options! { strict_booleans: true };
                 settings = serde_saphyr::from_str_with_options(&text, options).unwrap();
-                settings["url"] = json!("https://example.com/");
+                if site.is_empty() {
+                    settings["url"] = json!("https://example.com/");
+                }
+            }
+            "json" if !site.is_empty() => {
+                assert_eq!(asked(&settings, &site).await.join("\n"), text, "{settings}");
+                site.clear();
+                examples += 1;
             }
             "json" => {
                 let (items, rejects) = extracted(settings.clone(), &html);
@@ -56,7 +100,19 @@ fn the_guide_tells_the_truth() {
                 assert_eq!(rejects.join("\n"), text, "{settings}");
                 examples += 1;
             }
-            other => panic!("the guide has a block of {other}"),
+            other => match other.strip_prefix("html ") {
+                Some(path) => drop(site.insert(path.to_owned(), text)),
+                // Where a password is wanted nothing is asked for; that the keys are right is.
+                None if other == "yaml login" => {
+                    let mut keys: Value = serde_saphyr::from_str(&text).unwrap();
+                    keys["url"] = json!("https://example.com/");
+                    keys["fields"] = json!({ "a": "b" });
+                    let settings: Scrape = serde_json::from_value(keys).unwrap();
+                    assert_eq!(settings.problems(), []);
+                    examples += 1;
+                }
+                None => panic!("the guide has a block of {other}"),
+            },
         }
     }
     assert!(examples >= 10, "{examples}");

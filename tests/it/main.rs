@@ -29,6 +29,9 @@ mod simulator;
 mod service;
 // Fields of pages: the guide's examples, a page that changes, what a browser shows.
 mod fields;
+// Sources that ask for more than one page: symbols, lists, links.
+mod asks;
+mod asks_login;
 // What `coverage` and `status` say, beside what the files say.
 mod coverage;
 // What `health` says of a service that runs, stands still, or has no room.

@@ -87,7 +87,7 @@ async fn score(State(scorer): State<Arc<Mutex<Scorer>>>, request: Request) -> Re
 }
 
 /// Serves a site for as long as the test runs.
-async fn serve(listener: TcpListener, site: Router) {
+pub async fn serve(listener: TcpListener, site: Router) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         let service = TowerToHyperService::new(site.clone());

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use chrono::DateTime;
+use chrono_tz::Tz;
 use encoding_rs::Encoding;
 use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -12,6 +14,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::Scrape;
+use super::paging::Paging;
+use super::placeholder::{Filled, Names, Values};
 use crate::auth;
 use crate::context::{Context, HttpOptions};
 use crate::fetch::{Fetcher, Payload, Request};
@@ -75,7 +79,15 @@ pub struct BodyKeys {
 }
 
 impl BodyKeys {
-    fn payload(&self) -> Result<Payload, String> {
+    /// Its texts that may have placeholders.
+    fn texts<'a>(&'a self, texts: &mut Vec<&'a str>) {
+        texts.extend(self.form.iter().flat_map(BTreeMap::values).map(String::as_str));
+        texts.extend(self.text.as_deref());
+        self.json.iter().for_each(|json| json_texts(json, texts));
+    }
+
+    /// What is sent, with each of its texts as `fill` makes it.
+    fn payload(&self, fill: &dyn Fn(&str) -> Result<String, String>) -> Result<Payload, String> {
         let plain = |content_type: &'static str, text: String| Payload {
             content_type: HeaderValue::from_static(content_type),
             bytes: text.into(),
@@ -86,13 +98,18 @@ impl BodyKeys {
         }
         match (&self.form, &self.json, &self.text) {
             (Some(form), None, None) => {
-                let form: Vec<(String, String)> = form.clone().into_iter().collect();
+                let filled = form.iter().map(|(name, value)| Ok((name.clone(), fill(value)?)));
+                let form = filled.collect::<Result<Vec<(String, String)>, String>>()?;
                 let payload = plain("application/x-www-form-urlencoded", auth::form_body(&form));
                 Ok(Payload { form, ..payload })
             }
-            (None, Some(json), None) => Ok(plain("application/json", json.to_string())),
+            (None, Some(json), None) => {
+                let mut json = json.clone();
+                fill_json(&mut json, fill)?;
+                Ok(plain("application/json", json.to_string()))
+            }
             (None, None, Some(text)) => {
-                let payload = plain("text/plain; charset=utf-8", text.clone());
+                let payload = plain("text/plain; charset=utf-8", fill(text)?);
                 let Some(content_type) = &self.content_type else { return Ok(payload) };
                 let content_type =
                     HeaderValue::from_str(content_type).map_err(|_| "`type` is one line of plain text")?;
@@ -101,6 +118,26 @@ impl BodyKeys {
             _ => Err("write one of `form: { name: value }`, `json: …` and `text: \"…\"`".into()),
         }
     }
+}
+
+fn json_texts<'a>(json: &'a Value, texts: &mut Vec<&'a str>) {
+    match json {
+        Value::String(text) => texts.push(text),
+        Value::Array(items) => items.iter().for_each(|item| json_texts(item, texts)),
+        Value::Object(entries) => entries.values().for_each(|value| json_texts(value, texts)),
+        _ => {}
+    }
+}
+
+/// Fills each text within a value.
+fn fill_json(json: &mut Value, fill: &dyn Fn(&str) -> Result<String, String>) -> Result<(), String> {
+    match json {
+        Value::String(text) => *text = fill(text)?,
+        Value::Array(items) => items.iter_mut().try_for_each(|item| fill_json(item, fill))?,
+        Value::Object(entries) => entries.values_mut().try_for_each(|value| fill_json(value, fill))?,
+        _ => {}
+    }
+    Ok(())
 }
 
 /// A proxy's address, which may have a user and a password in it.
@@ -152,13 +189,21 @@ impl Scrape {
         Ok(Fetcher::new(context.http(options)?, context, self.manners.clone(), self.cookies))
     }
 
-    /// The part of the settings that is about fetching, checked.
-    pub(super) fn request(&self) -> Result<Request, Vec<Problem>> {
+    /// The names that may stand in braces.
+    pub(super) fn names(&self) -> Names<'_> {
+        let variables = self.for_each.as_ref().map_or(&[][..], |for_each| &for_each.names);
+        Names { variables, has_page: self.pages.as_ref().is_some_and(Paging::counts) }
+    }
+
+    /// The part of the settings that is about fetching, checked, for one page.
+    pub(super) fn request(&self, values: &Values<'_>) -> Result<Request, Vec<Problem>> {
         let mut problems = Vec::new();
-        let url = page_url(&self.url).map_err(|message| problems.push(Problem::new(["url"], message))).ok();
+        let fill = |text: &str| Filled::loose(text, self.names()).map(|filled| filled.text(values));
+        let url = Filled::strict(&self.url, self.names()).and_then(|filled| filled.address(values));
+        let url = url.map_err(|message| problems.push(Problem::new(["url"], message))).ok();
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
-            match header(name, value) {
+            match fill(value).and_then(|value| header(name, &value)) {
                 Ok((name, value)) => drop(headers.insert(name, value)),
                 Err(message) => problems.push(Problem::new(["headers", name], message)),
             }
@@ -184,7 +229,7 @@ impl Scrape {
             );
             problems.push(Problem::new(["encoding"], message));
         }
-        let payload = self.body.as_ref().map(BodyKeys::payload).transpose();
+        let payload = self.body.as_ref().map(|body| body.payload(&fill)).transpose();
         let payload = payload.map_err(|message| problems.push(Problem::new(["body"], message))).unwrap_or_default();
         let default = if payload.is_some() { MethodName::Post } else { MethodName::Get };
         let method = self.method.unwrap_or(default);
@@ -206,6 +251,66 @@ impl Scrape {
             }),
             _ => Err(problems),
         }
+    }
+
+    /// What is wrong with what is asked for, for all the pages that the file is written out to.
+    pub(super) fn asking_problems(&self) -> Vec<Problem> {
+        let names = self.names();
+        let values = |variables| Values {
+            variables,
+            at: DateTime::UNIX_EPOCH,
+            timezone: Tz::UTC,
+            page: self.pages.as_ref().map_or(1, Paging::first),
+        };
+        let mut problems = self
+            .for_each
+            .as_ref()
+            .map_or_else(Vec::new, |for_each| for_each.problems(self.values_in_data.as_ref(), &self.fields));
+        let sample = vec!["x".to_owned(); names.variables.len()];
+        let wrong = self.request(&values(&sample)).err();
+        if let (None, true, Some(for_each)) = (&wrong, problems.is_empty(), &self.for_each) {
+            // What is wrong with some values only is said with the first of them.
+            let found = for_each.all.iter().find_map(|own| Some((own, self.request(&values(own)).err()?)));
+            problems.extend(found.into_iter().flat_map(|(own, found)| {
+                let with = for_each.label(own);
+                found.into_iter().map(move |problem| Problem {
+                    message: format!("{}; with {}", problem.message, with.escape_debug()),
+                    ..problem
+                })
+            }));
+        }
+        problems.extend(wrong.unwrap_or_default());
+        if problems.is_empty() {
+            problems.extend(self.unused());
+        }
+        problems
+    }
+
+    /// Names that stand nowhere: the same page would be asked for again and again.
+    fn unused(&self) -> Vec<Problem> {
+        let names = self.names();
+        let mut texts: Vec<&str> = vec![&self.url];
+        texts.extend(self.headers.values().map(String::as_str));
+        self.body.iter().for_each(|body| body.texts(&mut texts));
+        let filled: Vec<Filled> = texts.iter().filter_map(|text| Filled::loose(text, names).ok()).collect();
+        let is_unused = |(index, _): &(usize, &String)| !filled.iter().any(|filled| filled.has_variable(*index));
+        let mut problems: Vec<Problem> = names
+            .variables
+            .iter()
+            .enumerate()
+            .filter(is_unused)
+            .map(|(_, name)| {
+                let message = format!("`{{{name}}}` stands nowhere; put it into `url`, a header or the body");
+                Problem::new(["for_each", name], message)
+            })
+            .collect();
+        if names.has_page && !filled.iter().any(Filled::has_page) {
+            problems.push(Problem::new(
+                ["pages"],
+                "`{page}` stands nowhere; put it into `url` or the body, or write `next`",
+            ));
+        }
+        problems
     }
 
     fn auth_problems(&self) -> Vec<Problem> {

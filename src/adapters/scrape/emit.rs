@@ -12,14 +12,13 @@ use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::value::RawValue;
 
-use super::settings::Fields;
 use crate::item::Item;
 use crate::source::Problem;
 use crate::units::Span;
 
 /// Rows that are remembered one by one. The cursor is saved with every tick, so that it must stay small; of more rows
 /// all are written, or none.
-const KEYS_MAX: usize = 2000;
+pub(super) const KEYS_MAX: usize = 2000;
 /// Digits of a hash: 64 bits, so that two of two thousand rows are hardly ever alike.
 const HASH_DIGITS: usize = 16;
 
@@ -82,9 +81,9 @@ impl<'de> Deserialize<'de> for Emit {
 
 impl Emit {
     /// What is wrong with it, with its paths.
-    pub(super) fn problems(&self, known: &Fields, has_rows: bool) -> Vec<Problem> {
+    pub(super) fn problems(&self, known: &[String], has_rows: bool) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let is_known = |name: &String| known.0.iter().any(|(known, _)| known == name);
+        let is_known = |name: &String| known.contains(name);
         for (index, name) in self.fields.iter().flatten().enumerate().filter(|(_, name)| !is_known(name)) {
             let message = format!("`{}` is no field of this source", name.escape_debug());
             problems.push(Problem::new(["emit".into(), "fields".into(), index.to_string()], message));
@@ -110,7 +109,7 @@ impl Emit {
 /// What was written last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Emitted {
-    /// A hash of each row that has a key, by a hash of that; of a page without keys one hash, under nothing.
+    /// A hash of each row that has a key, by a hash of that; of each page without keys one hash, by its name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     hashes: BTreeMap<String, String>,
     /// When all were written.
@@ -133,30 +132,41 @@ impl Emitted {
         })
     }
 
-    /// Those of a page's records that are to be written.
-    pub(super) fn pick(&mut self, emit: &Emit, items: Vec<Item>, now: DateTime<Utc>) -> Vec<Item> {
+    /// Takes note that all are written now.
+    pub(super) fn beaten(&mut self, now: DateTime<Utc>) {
+        self.all_at = Some(now);
+    }
+
+    /// Forgets what was written: then all is new once more.
+    pub(super) fn forget(&mut self) {
+        self.hashes.clear();
+    }
+
+    /// How many rows and pages are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// Those of a page's records that are to be written: all of them, where it is time for that. What the page is called
+    /// tells it from the others of the same table.
+    pub(super) fn pick(&mut self, emit: &Emit, page: &str, items: Vec<Item>, is_beat: bool) -> Vec<Item> {
         if emit.on == EmitOn::All {
             return items;
         }
-        let is_beat = self.is_beat(emit, now);
         let new = hashes(emit, &items);
         let changed: Vec<bool> = match &new {
             Hashes::Rows(rows) => rows.iter().map(|(key, hash)| self.hashes.get(key) != Some(hash)).collect(),
-            Hashes::Page(hash) => vec![self.hashes.get("") != Some(hash); items.len()],
+            Hashes::Page(hash) => vec![self.hashes.get(page) != Some(hash); items.len()],
         };
         match new {
-            Hashes::Rows(rows) => {
-                self.hashes.remove("");
-                self.hashes.extend(rows);
-                // Rows that were there once are forgotten before the cursor grows: then all are new once more.
-                if self.hashes.len() > KEYS_MAX {
-                    self.hashes.clear();
-                }
-            }
-            Hashes::Page(hash) => self.hashes = BTreeMap::from([(String::new(), hash)]),
+            Hashes::Rows(rows) => self.hashes.extend(rows),
+            Hashes::Page(hash) => drop(self.hashes.insert(page.to_owned(), hash)),
+        }
+        // Rows that were there once are forgotten before the cursor grows: then all are new once more.
+        if self.hashes.len() > KEYS_MAX {
+            self.hashes.clear();
         }
         if is_beat {
-            self.all_at = Some(now);
             return items;
         }
         items.into_iter().zip(changed).filter_map(|(item, is_changed)| is_changed.then_some(item)).collect()
@@ -196,7 +206,8 @@ fn looked_at<'a>(emit: &Emit, data: &'a str) -> Vec<&'a str> {
     }
 }
 
-fn members(data: &str) -> BTreeMap<std::borrow::Cow<'_, str>, &RawValue> {
+/// The members of an object, each as it stands there.
+pub(super) fn members(data: &str) -> BTreeMap<std::borrow::Cow<'_, str>, &RawValue> {
     /// A key may have escapes, and then is not a part of the text.
     #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
     struct Name<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
@@ -241,7 +252,11 @@ mod tests {
             let saved = serde_json::to_string(&emitted).unwrap();
             emitted = serde_json::from_str(&saved).unwrap();
             let now = began + chrono::TimeDelta::seconds(i64::try_from(second).unwrap());
-            counts.push(emitted.pick(emit, items(page), now).len());
+            let is_beat = emitted.is_beat(emit, now);
+            counts.push(emitted.pick(emit, "", items(page), is_beat).len());
+            if is_beat {
+                emitted.beaten(now);
+            }
         }
         counts
     }
@@ -278,14 +293,14 @@ mod tests {
         let emit = emit(json!({ "key": "s" }));
         let mut emitted = Emitted::default();
         for number in 0..5 * KEYS_MAX {
-            emitted.pick(&emit, items(&[json!({ "s": number })]), DateTime::UNIX_EPOCH);
+            emitted.pick(&emit, "", items(&[json!({ "s": number })]), false);
             assert!(emitted.hashes.len() <= KEYS_MAX);
         }
     }
 
     #[test]
     fn words_for_what_is_wrong() {
-        let fields: Fields = serde_json::from_value(json!({ "price": "b" })).unwrap();
+        let fields = ["price".to_owned()];
         let said = |value, has_rows| {
             let problems = emit(value).problems(&fields, has_rows);
             let words = problems.iter().map(|problem| format!("{}: {}", problem.path.join("."), problem.message));

@@ -302,7 +302,6 @@ impl JsonSchema for Fields {
         let field = generator.subschema_for::<Field>();
         json_schema!({
             "type": "object",
-            "minProperties": 1,
             "additionalProperties": { "anyOf": [{ "type": "string", "description": "A CSS selector." }, field] }
         })
     }

@@ -82,7 +82,8 @@ fn unpack(packed: &[u8]) -> Option<String> {
     Some(page)
 }
 
-fn cut(page: &str) -> &str {
+/// As much of a page as is kept.
+pub(super) fn cut(page: &str) -> &str {
     &page[..page.floor_char_boundary(PAGE_BYTES_MAX)]
 }
 

@@ -111,6 +111,11 @@ impl Plan {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn compile(settings: &Scrape) -> Result<Self, Vec<Problem>> {
+        Self::compile_below(settings, &[])
+    }
+
+    /// The same, of fields that stand below this path in the file.
+    pub(super) fn compile_below(settings: &Scrape, path: &[&str]) -> Result<Self, Vec<Problem>> {
         let mut state = Compiling::default();
         let rows = settings.records.as_ref().and_then(|rows| state.rows(rows));
         let within = match &settings.records {
@@ -120,13 +125,13 @@ impl Plan {
         };
         if settings.fields.0.is_empty() {
             let message = "a source needs at least one field, such as `price: \"span.price\"`";
-            state.problems.push(Problem::new(["fields"], message));
+            state.problems.push(Problem::new([path, &["fields"]].concat(), message));
         }
         let fields: Vec<FieldPlan> = settings
             .fields
             .0
             .iter()
-            .filter_map(|(name, field)| state.field(&["fields", name], name, field, within))
+            .filter_map(|(name, field)| state.field(&[path, &["fields", name]].concat(), name, field, within))
             .collect();
         let mut problems = state.problems;
         let published_at = settings.published_at.as_deref().and_then(|name| {

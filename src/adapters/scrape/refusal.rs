@@ -43,16 +43,15 @@ pub(super) fn source_error(status: StatusCode, body: Body) -> SourceError {
 
 /// A page with nothing of what was looked for may be a guard's instead of the site's own: then that is what is said of
 /// it, and what became of the tick.
-pub(super) fn name_guard(extraction: &mut Extraction, headers: &HeaderMap, html: &str) -> Option<Outcome> {
+pub(super) fn name_guard(extraction: &mut Extraction, headers: &HeaderMap, html: &str) {
     if extraction.rejects.is_empty() || !extraction.items.is_empty() {
-        return None;
+        return;
     }
-    let guard = block::instead(headers, html)?;
+    let Some(guard) = block::instead(headers, html) else { return };
     for reject in &mut extraction.rejects {
         reject.outcome = Outcome::Blocked;
         reject.reason = format!("blocked_by: {guard} sent a page instead of the site's; {}", reject.reason);
     }
-    Some(Outcome::Blocked)
 }
 
 /// The first words of an answer, its title before its text, fit for a log line.
@@ -76,6 +75,7 @@ mod tests {
             content_type: None,
             headers: http::HeaderMap::new(),
             validator: None,
+            url: "http://a.example/".parse().unwrap(),
             fresh: Duration::ZERO,
             rest: None,
         };

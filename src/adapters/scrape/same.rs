@@ -14,14 +14,6 @@ pub(super) struct Same {
     items: Option<Vec<Item>>,
 }
 
-/// What is known of a body by its bytes alone.
-pub(super) enum Known {
-    /// Nothing: it is another.
-    Nothing,
-    /// It is the last one again.
-    Again(Option<Vec<Item>>),
-}
-
 /// A hash of everything that what becomes of a body depends on.
 pub(super) fn hash(body: &Body) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
@@ -35,8 +27,19 @@ pub(super) fn hash(body: &Body) -> blake3::Hash {
 }
 
 impl Same {
-    pub(super) fn look(&self, hash: blake3::Hash) -> Known {
-        if self.hash == Some(hash) { Known::Again(self.items.clone()) } else { Known::Nothing }
+    /// Whether a body is the last one again.
+    pub(super) fn is(&self, hash: blake3::Hash) -> bool {
+        self.hash == Some(hash)
+    }
+
+    /// The hash of the last one.
+    pub(super) fn hash(&self) -> Option<blake3::Hash> {
+        self.hash
+    }
+
+    /// What the page became, where that is remembered.
+    pub(super) fn items(&self) -> Option<&[Item]> {
+        self.items.as_deref()
     }
 
     /// Takes note of a page that was wholly understood.

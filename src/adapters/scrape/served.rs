@@ -18,8 +18,9 @@ impl Served {
         self.0.is_empty()
     }
 
-    /// Takes up what served a page, and says what has changed since the one before.
-    pub(super) fn update(&mut self, fallbacks: &[Fallback], served: &[Option<usize>]) -> Vec<Note> {
+    /// Takes up what served a page, and says what has changed since the one before. Where there are several, `page` is
+    /// what it is called.
+    pub(super) fn update(&mut self, fallbacks: &[Fallback], served: &[Option<usize>], page: Option<&str>) -> Vec<Note> {
         let mut notes = Vec::new();
         for (Fallback { path, rules }, rule) in fallbacks.iter().zip(served) {
             // A page without the field says nothing about its rules.
@@ -34,7 +35,11 @@ impl Served {
                 self.0.insert(path.clone(), rule);
             }
             let [now, was] = [rule, before].map(|rule| rules.get(rule));
-            notes.push(Note::new("fallback", serde_json::json!({ "field": path, "selector": now, "before": was })));
+            let mut data = serde_json::json!({ "field": path, "selector": now, "before": was });
+            if let Some(page) = page {
+                data["page"] = page.into();
+            }
+            notes.push(Note::new("fallback", data));
         }
         notes
     }
@@ -49,7 +54,7 @@ mod tests {
         let fallbacks = [Fallback { path: "fields.price".into(), rules: vec!["a".into(), "b".into(), "c".into()] }];
         let mut served = Served::default();
         let mut say = |rule| {
-            let notes = served.update(&fallbacks, &[rule]);
+            let notes = served.update(&fallbacks, &[rule], None);
             let texts: Vec<String> = notes.iter().map(|note| format!("{} {}", note.kind, note.data)).collect();
             (texts.join("\n"), serde_json::to_string(&served).unwrap())
         };

@@ -13,6 +13,13 @@ use crate::units::Span;
 #[serde(transparent)]
 pub struct Fields(pub(super) Vec<(String, Field)>);
 
+impl Fields {
+    /// Whether there is a field of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(own, _)| own == name)
+    }
+}
+
 /// One field: a CSS selector alone, or a map.
 #[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

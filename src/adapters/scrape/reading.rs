@@ -1,0 +1,55 @@
+//! Reading one page: what it becomes, and where it leads.
+
+use std::sync::Arc;
+
+use encoding_rs::Encoding;
+
+use super::extract::extract;
+use super::paging::Links;
+use super::plan::Plan;
+use super::round::Read;
+use super::{keep, refusal};
+use crate::fetch::{Body, charset, decode};
+use crate::item::Finding;
+
+/// All that reading a page needs, so that it can be done aside.
+pub(super) struct Reading {
+    pub(super) plan: Arc<Plan>,
+    pub(super) links: Option<Arc<Links>>,
+    pub(super) links_max: usize,
+    pub(super) encoding: Option<&'static Encoding>,
+    pub(super) body_max: u64,
+    /// A good page is wanted.
+    pub(super) wants: bool,
+    pub(super) explains: bool,
+    pub(super) hash: blake3::Hash,
+}
+
+impl Reading {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When it cannot be read within its limits.
+    pub(super) fn read(self, body: Body) -> anyhow::Result<(Read, Vec<Finding>)> {
+        let mut found = Vec::new();
+        let bytes = decode::decode(body.bytes, &body.codings, self.body_max)?;
+        let html = charset::text(&bytes, self.encoding, body.content_type.as_deref());
+        let mut extraction = extract(&self.plan, &html, self.explains.then_some(&mut found))?;
+        let leads = self.links.as_ref().map(|links| links.find(&html, self.links_max)).transpose()?;
+        if let Some(words) = body.content_type.as_deref().and_then(not_html) {
+            extraction.rejects.iter_mut().for_each(|reject| reject.reason.push_str(&words));
+        }
+        refusal::name_guard(&mut extraction, &body.headers, &html);
+        let is_good = extraction.rejects.is_empty();
+        let packed = if is_good && self.wants { keep::pack(&html) } else { None };
+        let bad = (!is_good).then(|| keep::cut(&html).to_owned());
+        Ok((Read { hash: self.hash, extraction, leads, packed, bad }, found))
+    }
+}
+
+/// What to say about an answer that does not call itself HTML. It is read all the same: many servers are careless.
+fn not_html(content_type: &str) -> Option<String> {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_html = matches!(essence.as_str(), "" | "text/html" | "application/xhtml+xml");
+    (!is_html).then(|| format!("; upstream calls it {}, not HTML", essence.escape_debug()))
+}

@@ -1,0 +1,429 @@
+//! `unique`: each thing of a list is written once, however long the list shows it.
+//!
+//! A record's id is made of its key, so that it is known again in whatever the process left behind. Which keys were
+//! written is remembered as hashes of 64 bits, in two generations: when the young one is full the old one is forgotten,
+//! and whatever is still shown goes over into the young one before that. The hashes are saved in small parts beside the
+//! cursor: a tick saves only the parts that it changed, in the same frame as its lines.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use data_encoding::{BASE32HEX_NOPAD, BASE64_NOPAD};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::emit::members;
+use super::settings::Texts;
+use crate::item::Item;
+use crate::source::Problem;
+
+/// How many keys are remembered at least, where the file does not say.
+const REMEMBER: u32 = 100_000;
+/// The fewest and the most. A page may have some thousand rows, which all have to be remembered; a million take some
+/// 50 MB.
+const REMEMBER_MIN: u32 = 1000;
+const REMEMBER_MAX: u32 = 1_000_000;
+/// Hashes in one part: what is saved again when one is added is at most 3 KB.
+const PART_HASHES: usize = 256;
+/// How ids of such records begin.
+const LETTER: &str = "u_";
+
+/// By what a record is known again: a field, several, or `{ key, remember }`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Unique {
+    /// The fields that together name it.
+    pub(super) key: Vec<String>,
+    /// How many are remembered at least.
+    remember: u32,
+}
+
+/// The long form.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct UniqueKeys {
+    /// The field that names a record, or several that do together.
+    key: Texts,
+    /// How many keys are remembered at least: 100000 by default.
+    #[serde(default = "default_remember")]
+    #[schemars(range(min = 1000, max = 1_000_000))]
+    remember: u32,
+}
+
+fn default_remember() -> u32 {
+    REMEMBER
+}
+
+impl Unique {
+    /// What is wrong with it, beside these names that records have.
+    pub(super) fn problems(&self, known: &[String]) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for name in self.key.iter().filter(|name| !known.contains(name)) {
+            let message = format!("`{}` is no field of this source", name.escape_debug());
+            problems.push(Problem::new(["unique"], message));
+        }
+        if self.key.is_empty() {
+            problems
+                .push(Problem::new(["unique"], "name the field that tells one record from another, such as `link`"));
+        }
+        if !(REMEMBER_MIN..=REMEMBER_MAX).contains(&self.remember) {
+            problems.push(Problem::new(["unique", "remember"], format!("from {REMEMBER_MIN} to {REMEMBER_MAX}")));
+        }
+        problems
+    }
+}
+
+/// The keys that were written.
+pub(super) struct Seen {
+    unique: Unique,
+    /// The source's name: equal keys of two sources are two records.
+    source: String,
+    /// What tells parts of another key from those of this.
+    mark: String,
+    young: HashSet<u64>,
+    old: HashSet<u64>,
+    generation: u64,
+    /// The number of the part that grows, what is in it, and whether it is to be saved.
+    last: u32,
+    part: Vec<u64>,
+    is_changed: bool,
+    /// The parts that are full and are to be saved.
+    full: Vec<(u32, u64, Vec<u64>)>,
+    /// The parts that are or will be saved, and the generation of each.
+    saved: BTreeMap<u32, u64>,
+    /// Those that are to be forgotten.
+    gone: Vec<u32>,
+}
+
+/// A part as it is saved.
+#[derive(Serialize, Deserialize)]
+struct Part {
+    key: String,
+    generation: u64,
+    /// In base 64, 8 bytes each.
+    hashes: String,
+}
+
+/// What a record's key is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// With the record's id.
+    Of(String, u64),
+    /// The field of this name is null.
+    Missing(String),
+}
+
+impl Seen {
+    pub(super) fn new(unique: Unique, source: &str) -> Self {
+        let mark = blake3::hash(unique.key.join("\0").as_bytes()).to_hex()[..8].to_owned();
+        Self {
+            unique,
+            source: source.to_owned(),
+            mark,
+            young: HashSet::new(),
+            old: HashSet::new(),
+            generation: 0,
+            last: 0,
+            part: Vec::new(),
+            is_changed: false,
+            full: Vec::new(),
+            saved: BTreeMap::new(),
+            gone: Vec::new(),
+        }
+    }
+
+    /// Takes up what was saved, and the ids of records that are written and were not saved with it.
+    pub(super) fn recall(&mut self, parts: &BTreeMap<u32, Box<RawValue>>, written: &[String]) {
+        let read = |part: &RawValue| serde_json::from_str::<Part>(part.get()).ok();
+        let parts: BTreeMap<u32, Option<Part>> = parts.iter().map(|(number, part)| (*number, read(part))).collect();
+        let ours = |part: &&Part| part.key == self.mark;
+        let newest = parts.values().flatten().filter(ours).map(|part| part.generation).max();
+        self.generation = newest.unwrap_or_default();
+        for (number, part) in parts {
+            self.last = self.last.max(number);
+            let Some(part) = part.filter(|part| part.key == self.mark && part.generation + 1 >= self.generation) else {
+                self.gone.push(number);
+                continue;
+            };
+            let hashes = hashes_of(&part);
+            let generation = if part.generation == self.generation { &mut self.young } else { &mut self.old };
+            generation.extend(&hashes);
+            self.saved.insert(number, part.generation);
+            // The last one goes on growing.
+            self.part = hashes;
+        }
+        if self.saved.get(&self.last) != Some(&self.generation) || self.part.len() >= PART_HASHES {
+            self.last += 1;
+            self.part.clear();
+        }
+        for hash in written.iter().filter_map(|id| hash_of(id)) {
+            self.admit(hash);
+        }
+    }
+
+    /// The record's key, of its data.
+    pub(super) fn key(&self, item: &Item) -> Key {
+        let members = members(item.data.get());
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.source.as_bytes());
+        for name in &self.unique.key {
+            let value = members.get(name.as_str()).map_or("null", |value| value.get());
+            if value == "null" {
+                return Key::Missing(name.clone());
+            }
+            hasher.update(&(value.len() as u64).to_le_bytes());
+            hasher.update(value.as_bytes());
+        }
+        let hash = hasher.finalize();
+        let id = format!("{LETTER}{}", BASE32HEX_NOPAD.encode(&hash.as_bytes()[..10]).to_ascii_lowercase());
+        let short = hash_of(&id).expect("invariant: an id of ours has its hash");
+        Key::Of(id, short)
+    }
+
+    /// Whether a key was written already.
+    pub(super) fn has(&self, hash: u64) -> bool {
+        self.young.contains(&hash) || self.old.contains(&hash)
+    }
+
+    /// The names that make the key.
+    pub(super) fn names(&self) -> &[String] {
+        &self.unique.key
+    }
+
+    /// Whether a key is new. It is not the next time.
+    pub(super) fn admit(&mut self, hash: u64) -> bool {
+        if self.young.contains(&hash) {
+            return false;
+        }
+        // What is still shown is taken along into the young generation.
+        let is_new = !self.old.contains(&hash);
+        if self.young.len() >= self.unique.remember as usize {
+            self.grow_old();
+        }
+        self.young.insert(hash);
+        if self.part.len() >= PART_HASHES {
+            self.begin_part();
+        }
+        self.part.push(hash);
+        self.is_changed = true;
+        self.saved.insert(self.last, self.generation);
+        is_new
+    }
+
+    fn begin_part(&mut self) {
+        let part = std::mem::take(&mut self.part);
+        if std::mem::take(&mut self.is_changed) {
+            self.full.push((self.last, self.generation, part));
+        }
+        self.last += 1;
+    }
+
+    fn grow_old(&mut self) {
+        self.begin_part();
+        self.old = std::mem::take(&mut self.young);
+        self.generation += 1;
+        let is_kept = |_: &u32, generation: &mut u64| *generation + 1 >= self.generation;
+        let all: Vec<u32> = self.saved.keys().copied().collect();
+        self.saved.retain(is_kept);
+        self.gone.extend(all.into_iter().filter(|number| !self.saved.contains_key(number)));
+    }
+
+    /// The parts that are to be saved with the records that were admitted; `None` forgets one.
+    pub(super) fn parts(&mut self) -> Vec<(u32, Option<Box<RawValue>>)> {
+        let mut parts: Vec<_> = std::mem::take(&mut self.gone).into_iter().map(|number| (number, None)).collect();
+        for (number, generation, hashes) in std::mem::take(&mut self.full) {
+            if self.saved.contains_key(&number) {
+                parts.push((number, Some(self.packed(generation, &hashes))));
+            }
+        }
+        if std::mem::take(&mut self.is_changed) {
+            parts.push((self.last, Some(self.packed(self.generation, &self.part))));
+        }
+        parts
+    }
+
+    fn packed(&self, generation: u64, hashes: &[u64]) -> Box<RawValue> {
+        let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
+        let part = Part { key: self.mark.clone(), generation, hashes: BASE64_NOPAD.encode(&bytes) };
+        to_raw_value(&part).expect("invariant: our own types have a JSON form")
+    }
+}
+
+fn hashes_of(part: &Part) -> Vec<u64> {
+    let bytes = BASE64_NOPAD.decode(part.hashes.as_bytes()).unwrap_or_default();
+    bytes.chunks_exact(8).map(|hash| u64::from_le_bytes(hash.try_into().expect("invariant: chunks of eight"))).collect()
+}
+
+/// The hash of an id that was made of a key.
+fn hash_of(id: &str) -> Option<u64> {
+    let digits = id.strip_prefix(LETTER)?.to_ascii_uppercase();
+    let bytes = BASE32HEX_NOPAD.decode(digits.as_bytes()).ok()?;
+    Some(u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?))
+}
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Unique;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a field's name such as `link`, a list of names, or `{ key, remember }`")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Unique, E> {
+                Ok(Unique { key: vec![name.to_owned()], remember: REMEMBER })
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Unique, A::Error> {
+                let key = Vec::deserialize(SeqAccessDeserializer::new(list))?;
+                Ok(Unique { key, remember: REMEMBER })
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Unique, A::Error> {
+                let UniqueKeys { key, remember } = UniqueKeys::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Unique { key: key.0, remember })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Unique {
+    fn schema_name() -> Cow<'static, str> {
+        "Unique".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let long = generator.subschema_for::<UniqueKeys>();
+        json_schema!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }, long] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    type Store = BTreeMap<u32, Box<RawValue>>;
+
+    fn seen(remember: u32) -> Seen {
+        Seen::new(Unique { key: vec!["link".into()], remember }, "news")
+    }
+
+    /// Saves as the driver does; how many bytes that were.
+    fn save(seen: &mut Seen, store: &mut Store) -> usize {
+        let parts = seen.parts();
+        let bytes = parts.iter().filter_map(|(_, part)| part.as_ref()).map(|part| part.get().len()).sum();
+        for (number, part) in parts {
+            match part {
+                Some(part) => drop(store.insert(number, part)),
+                None => drop(store.remove(&number)),
+            }
+        }
+        bytes
+    }
+
+    fn restarted(store: &Store, remember: u32) -> Seen {
+        let mut seen = seen(remember);
+        seen.recall(store, &[]);
+        seen
+    }
+
+    fn item(data: &serde_json::Value) -> Item {
+        Item { id: None, kind: "row".into(), published_at: None, data: to_raw_value(data).unwrap() }
+    }
+
+    #[test]
+    fn a_key_is_new_once_over_restarts() {
+        let mut store = Store::new();
+        let mut all = seen(1000);
+        for round in 0..20_u64 {
+            for hash in round * 100..(round + 1) * 100 {
+                assert!(all.admit(hash), "{hash}");
+                assert!(!all.admit(hash), "{hash}");
+            }
+            assert!(save(&mut all, &mut store) < 8000, "only what has changed is saved");
+            if round % 3 == 0 {
+                all = restarted(&store, 1000);
+            }
+        }
+        let mut again = restarted(&store, 1000);
+        assert!((1000..2000).all(|hash| !again.admit(hash)), "the last thousand are known");
+        assert!(store.values().map(|part| part.get().len()).sum::<usize>() < 40_000, "what is saved is bounded");
+    }
+
+    /// What is shown for ever is written once, though ten times as much as is remembered comes and goes.
+    #[test]
+    fn what_is_still_shown_is_not_forgotten() {
+        let (mut store, mut all) = (Store::new(), seen(1000));
+        assert!(all.admit(7));
+        for hash in 1000..20_000 {
+            all.admit(hash);
+            assert!(!all.admit(7), "{hash}");
+            if hash % 500 == 0 {
+                save(&mut all, &mut store);
+                all = restarted(&store, 1000);
+            }
+        }
+        assert!(all.young.len() + all.old.len() <= 2000);
+        assert!(all.admit(1000), "the oldest are forgotten");
+    }
+
+    #[test]
+    fn what_is_written_and_not_saved_is_known() {
+        let mut all = seen(1000);
+        let Key::Of(id, hash) = all.key(&item(&json!({ "link": "/a" }))) else { panic!() };
+        all.recall(&Store::new(), &[id, "r_1_0_abc".into()]);
+        assert!(!all.admit(hash));
+        assert_eq!(all.parts().len(), 1, "and is saved with the next");
+    }
+
+    #[test]
+    fn another_key_forgets_the_parts_of_this() {
+        let (mut store, mut all) = (Store::new(), seen(1000));
+        all.admit(7);
+        save(&mut all, &mut store);
+        let mut other = Seen::new(Unique { key: vec!["title".into()], remember: 1000 }, "news");
+        other.recall(&store, &[]);
+        assert!(other.admit(7));
+        save(&mut other, &mut store);
+        assert_eq!(store.len(), 1);
+        assert!(!restarted(&store, 1000).has(7));
+    }
+
+    #[test]
+    fn a_key_is_of_its_fields_and_its_source() {
+        let two = Unique { key: vec!["a".into(), "b".into()], remember: 1000 };
+        let [one, other] = ["one", "other"].map(|source| Seen::new(two.clone(), source));
+        let id = |seen: &Seen, data| match seen.key(&item(&data)) {
+            Key::Of(id, _) => id,
+            Key::Missing(name) => name,
+        };
+        let first = id(&one, json!({ "a": "x", "b": 1, "c": 5 }));
+        assert_eq!(first, id(&one, json!({ "b": 1, "c": 6, "a": "x" })));
+        assert!(first.starts_with("u_") && first.len() == 18, "{first}");
+        assert_ne!(first, id(&other, json!({ "a": "x", "b": 1 })));
+        assert_ne!(first, id(&one, json!({ "a": "x", "b": 2 })));
+        assert_eq!(id(&one, json!({ "a": "x", "b": null })), "b");
+        assert_eq!(id(&one, json!({ "b": 1 })), "a");
+    }
+
+    /// The pass test of a long life: a million keys, and memory that does not grow with more.
+    #[test]
+    fn a_million_keys_take_bounded_memory() {
+        let mut all = seen(REMEMBER_MAX);
+        for hash in 0..3_000_000_u64 {
+            // As a driver does, now and then.
+            if hash % 100_000 == 0 {
+                all.parts();
+            }
+            assert!(all.admit(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        }
+        assert!(all.young.capacity() + all.old.capacity() <= 4_000_000, "two tables of two million places");
+        assert!(all.saved.len() <= 2 * REMEMBER_MAX as usize / PART_HASHES + 2);
+        assert!(all.full.len() <= 100_000 / PART_HASHES + 1);
+    }
+}

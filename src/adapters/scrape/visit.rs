@@ -1,0 +1,274 @@
+//! The way over the pages of one tick.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use chrono::{DateTime, Utc};
+use http::StatusCode;
+use url::Url;
+
+use super::emit::EmitOn;
+use super::extract::Extraction;
+use super::follow::linked;
+use super::memory::{Known, address};
+use super::paging::{Leads, Paging, is_same_site, target};
+use super::placeholder::Values;
+use super::reading::Reading;
+use super::round::{Content, Round, Visit};
+use super::rows::split;
+use super::{Pages, refusal, same};
+use crate::fetch::{Answer, Request};
+use crate::item::{Finding, Item, Reject};
+use crate::source::{Outcome, SourceError};
+
+/// What goes along on the way over the pages of a tick.
+pub(super) struct Trip<'a> {
+    /// The scheduled time of the tick.
+    at: DateTime<Utc>,
+    now: DateTime<Utc>,
+    pub(super) round: Round,
+    /// What findings are collected in, where somebody looks at them.
+    findings: Option<&'a mut Vec<Finding>>,
+}
+
+/// A page to ask for.
+pub(super) struct Target<'a> {
+    pub(super) ask: usize,
+    pub(super) request: &'a Request,
+    /// What it is called.
+    pub(super) page: Option<&'a str>,
+    pub(super) is_detail: bool,
+    /// Whether a list that is counted may end before it.
+    pub(super) may_end: bool,
+}
+
+impl Pages {
+    /// Asks for all pages of a tick.
+    ///
+    /// # Errors
+    /// When none of them came.
+    pub(super) async fn round(
+        &mut self,
+        now: DateTime<Utc>,
+        findings: Option<&mut Vec<Finding>>,
+    ) -> Result<Round, SourceError> {
+        let round = Round::begin(self.asks.len());
+        let mut trip = Trip { at: self.slot.unwrap_or(now), now, round, findings };
+        for ask in 0..self.asks.len() {
+            if !self.list(ask, &mut trip).await? {
+                break;
+            }
+        }
+        trip.round.end()
+    }
+
+    /// Asks for one page that the file is written out to, with those that follow from it. Whether others are asked for.
+    async fn list(&mut self, ask: usize, trip: &mut Trip<'_>) -> Result<bool, SourceError> {
+        let (mut visited, mut last) = (HashSet::new(), None);
+        let mut request = self.request_of(ask, trip.at, 0)?;
+        for index in 0.. {
+            let name = self.name_of(ask, index);
+            let page = name.as_deref();
+            // Where we come from: that is how some sites end a list.
+            if !visited.insert(address(&request)) {
+                break;
+            }
+            if !trip.round.takes_one(page) {
+                return Ok(false);
+            }
+            let target = Target { ask, request: &request, page, is_detail: false, may_end: index > 0 && self.counts() };
+            let visit = match self.visit(&target, trip).await {
+                Ok(Some(visit)) => visit,
+                Ok(None) => break,
+                Err(error) => return Ok(trip.round.failed(error, page)),
+            };
+            // A site that has no more pages may send the last one again.
+            let hash = self.hash_of(&visit);
+            if index > 0 && hash.is_some() && hash == last {
+                break;
+            }
+            last = hash;
+            let (leads, from) = (self.leads_of(&visit), visit.url.clone());
+            let is_old = self.brings_nothing_new(&visit);
+            if !self.take_visit(visit, &request, trip).await {
+                return Ok(false);
+            }
+            if is_old {
+                break;
+            }
+            match self.next_page(ask, trip.at, index, &leads, &from, &request) {
+                Ok(Some(next)) => request = next,
+                Ok(None) => break,
+                Err(why) => {
+                    trip.round.reject(Outcome::Error, why, page);
+                    return Ok(true);
+                }
+            }
+        }
+        trip.round.is_whole[ask] = true;
+        Ok(true)
+    }
+
+    /// Asks for one page, and reads it. `None` where a list that is counted has ended before it.
+    pub(super) async fn visit(
+        &mut self,
+        target: &Target<'_>,
+        trip: &mut Trip<'_>,
+    ) -> Result<Option<Visit>, SourceError> {
+        let Target { ask, request, page, is_detail, may_end } = *target;
+        let (address, follows) = (address(request), self.scrape.follow.is_some());
+        let memory = &self.memory[ask];
+        let none = Known::default();
+        let known = memory.pages.get(&address).unwrap_or(&none);
+        let emit = &self.scrape.emit;
+        // "Not modified" brings no records, and so not the ones of a heartbeat.
+        let is_beat = memory.emitted.is_beat(emit, trip.now);
+        let asks_again = (emit.heartbeat.is_some() && is_beat && !follows) || trip.findings.is_some();
+        let needs_leads = self.links.is_some() && !is_detail;
+        let condition = known.condition(needs_leads, follows).filter(|_| !asks_again);
+        let is_own = is_same_site(&self.site(), &request.url);
+        let answer = match self.session.as_mut().filter(|_| is_own) {
+            Some(session) => session.fetch(&mut self.fetcher, &self.context, request, condition).await?,
+            None => self.fetcher.fetch(request, condition).await?,
+        };
+        let visit = |url, validator, fresh, content| {
+            let page = page.map(str::to_owned);
+            Some(Visit { ask, page, address, url, validator, fresh, content, followed: None, is_detail })
+        };
+        let mut body = match answer {
+            Answer::NotModified { validator, fresh, url } => {
+                return Ok(visit(url, Some(validator), fresh, Content::NotModified));
+            }
+            Answer::Refused(StatusCode::NOT_FOUND | StatusCode::GONE, _) if may_end => return Ok(None),
+            Answer::Refused(status, body) => {
+                let error = self.context.compute(move || refusal::source_error(status, body)).await;
+                return Err(error.unwrap_or_else(SourceError::Lost));
+            }
+            Answer::Page(body) => body,
+        };
+        let (hash, validator, fresh, url) = (same::hash(&body), body.validator.take(), body.fresh, body.url.clone());
+        let is_enough = known.same.items().is_some() || (emit.on == EmitOn::Change && !is_beat && !follows);
+        let has_leads = !needs_leads || known.leads.is_some();
+        trip.round.count(body.bytes.len(), 0);
+        if known.same.is(hash) && is_enough && has_leads && trip.findings.is_none() {
+            return Ok(visit(url, validator, fresh, Content::Again));
+        }
+        let (wants, explains) = (known.kept.wants(trip.now), trip.findings.is_some());
+        let reading = self.reading(is_detail, hash, wants, explains);
+        let read = self.context.compute(move || reading.read(body)).await;
+        let (read, found) = read.and_then(|read| read).map_err(SourceError::Lost)?;
+        if may_end && is_empty(&read.extraction) {
+            return Ok(None);
+        }
+        trip.round.count(0, read.extraction.items.iter().map(|item| item.data.get().len()).sum());
+        if let Some(findings) = &mut trip.findings {
+            findings.extend(found.into_iter().map(|finding| Finding { page: page.map(str::to_owned), ..finding }));
+        }
+        Ok(visit(url, validator, fresh, Content::Read(Box::new(read))))
+    }
+
+    /// All that reading a page needs.
+    fn reading(&self, is_detail: bool, hash: blake3::Hash, wants: bool, explains: bool) -> Reading {
+        Reading {
+            plan: Arc::clone(self.detail.as_ref().filter(|_| is_detail).unwrap_or(&self.plan)),
+            links: self.links.as_ref().filter(|_| !is_detail).map(Arc::clone),
+            links_max: self.scrape.follow.as_ref().map_or(0, |follow| follow.max.into()),
+            encoding: self.encoding,
+            body_max: self.scrape.max_body.0,
+            wants,
+            explains,
+            hash,
+        }
+    }
+
+    fn counts(&self) -> bool {
+        self.scrape.pages.as_ref().is_some_and(Paging::counts)
+    }
+
+    /// The request for a page that the file is written out to.
+    fn request_of(&self, ask: usize, at: DateTime<Utc>, index: u16) -> Result<Request, SourceError> {
+        let page = self.scrape.pages.as_ref().map_or(1, |pages| pages.number(index));
+        let values = Values { variables: &self.asks[ask].values, at, timezone: self.context.timezone(), page };
+        self.scrape.request(&values).map_err(|problems| {
+            let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+            SourceError::Lost(anyhow!("{}", messages.join("; ")))
+        })
+    }
+
+    /// What a page is called: by its values, and by its number where there are several.
+    fn name_of(&self, ask: usize, index: u16) -> Option<String> {
+        let label = self.asks[ask].label.clone();
+        let Some(pages) = &self.scrape.pages else { return label };
+        let number = if pages.counts() { pages.number(index) } else { i64::from(index) + 1 };
+        Some(label.map_or_else(String::new, |label| label + " ") + &format!("page={number}"))
+    }
+
+    /// The request for the page after one, or `None` at the end.
+    fn next_page(
+        &self,
+        ask: usize,
+        at: DateTime<Utc>,
+        index: u16,
+        leads: &Leads,
+        from: &Url,
+        request: &Request,
+    ) -> Result<Option<Request>, String> {
+        let Some(pages) = self.scrape.pages.as_ref().filter(|pages| index + 1 < pages.max && !leads.stops) else {
+            return Ok(None);
+        };
+        if pages.counts() {
+            return self.request_of(ask, at, index + 1).map(Some).map_err(|error| error.to_string());
+        }
+        let Some(next) = &leads.next else { return Ok(None) };
+        let url = target(next, leads.base.as_deref(), from, &self.site(), pages.other_sites)?;
+        Ok(Some(linked(request, url)))
+    }
+
+    /// An address of the site that the file is about.
+    pub(super) fn site(&self) -> Url {
+        super::asking::page_url(&self.scrape.url).expect("invariant: the address was checked")
+    }
+
+    /// What a page became, as it is or as it is remembered.
+    pub(super) fn items_of<'a>(&'a self, visit: &'a Visit) -> &'a [Item] {
+        if let Content::Read(read) = &visit.content {
+            return &read.extraction.items;
+        }
+        let known = self.memory[visit.ask].pages.get(&visit.address);
+        known.and_then(|known| known.same.items()).unwrap_or_default()
+    }
+
+    /// The hash of a page's bytes, as far as it is known.
+    fn hash_of(&self, visit: &Visit) -> Option<blake3::Hash> {
+        match &visit.content {
+            Content::Read(read) => Some(read.hash),
+            _ => self.memory[visit.ask].pages.get(&visit.address)?.same.hash(),
+        }
+    }
+
+    /// Where a page leads, as it is or as it is remembered.
+    pub(super) fn leads_of(&self, visit: &Visit) -> Leads {
+        let leads = match &visit.content {
+            Content::Read(read) => read.leads.as_ref(),
+            _ => self.memory[visit.ask].pages.get(&visit.address).and_then(|known| known.leads.as_ref()),
+        };
+        leads.cloned().unwrap_or_default()
+    }
+
+    /// Whether all that a page brings was written already: what is behind it is older.
+    fn brings_nothing_new(&self, visit: &Visit) -> bool {
+        let is_known = |item: &Item| self.is_known(visit.ask, &split(item).0).is_some();
+        self.unique.is_some()
+            && match &visit.content {
+                Content::Read(read) => read.extraction.rejects.is_empty() && read.extraction.items.iter().all(is_known),
+                Content::NotModified | Content::Again => true,
+            }
+    }
+}
+
+/// Whether a page of a list has no rows.
+fn is_empty(extraction: &Extraction) -> bool {
+    let is_rows = |reject: &Reject| reject.outcome == Outcome::Missing && reject.field.as_deref() == Some("records");
+    extraction.items.is_empty() && extraction.rejects.iter().all(is_rows)
+}
