@@ -38,7 +38,7 @@ pub const KIND: StoreKind = StoreKind {
     once: "positions in the messages, and Nats-Msg-Id",
     example: "nats://localhost:4222?jetstream=tapline&subject=tapline.{stream}",
     options: OPTIONS,
-    limits: Limits { records: 2_000, bytes: 4 << 20, wait: Duration::ZERO, closed: false },
+    limits: Limits { records: 8_000, bytes: 4 << 20, wait: Duration::ZERO, closed: false },
     open,
 };
 
@@ -57,7 +57,7 @@ const OPTIONS: &[(&str, &str)] = &[
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// How many messages are on their way at once.
-const IN_FLIGHT: usize = 1_000;
+const IN_FLIGHT: usize = 4_000;
 
 struct Nats {
     servers: Vec<String>,

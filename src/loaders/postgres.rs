@@ -22,6 +22,7 @@ use crate::context::Context;
 use crate::sink::Position;
 use crate::store::{Batch, Feed, Limits, Mark, Sent, Store, StoreError, StoreKind, Target, expand_stream};
 
+use rows::Rows;
 use tls::SslMode;
 
 /// The line of the list.
@@ -32,7 +33,7 @@ pub const KIND: StoreKind = StoreKind {
     once: "the position in the same transaction; or a primary key on `id`",
     example: "postgres://me:secret@localhost/live?table={stream}",
     options: OPTIONS,
-    limits: Limits { records: 10_000, bytes: 4 << 20, wait: Duration::ZERO, closed: false },
+    limits: Limits { records: 20_000, bytes: 4 << 20, wait: Duration::ZERO, closed: false },
     open,
 };
 
@@ -207,14 +208,15 @@ impl Store for Postgres {
         let connection = self.connection.as_mut().ok_or_else(not_connected)?;
         let taken = connection.feeds.get(batch.feed()).cloned();
         let taken = taken.ok_or_else(|| StoreError::Moved(anyhow::anyhow!("the stream has not been taken up")))?;
-        let (rows, mut sent) = rows::rows(batch);
-        let copied = batch.len() as u64 - sent.dead.len() as u64;
+        let mut rows = Rows::new(batch);
         let (move_to, begin) = (connection.move_to.clone(), connection.begin.clone());
         let stored = async {
             let transaction = connection.client.transaction().await?;
             {
                 let mut copy = std::pin::pin!(transaction.copy_in(&taken.copy).await?);
-                copy.send(rows).await?;
+                for piece in rows.by_ref() {
+                    copy.send(piece).await?;
+                }
                 copy.finish().await?;
             }
             let merged = match &taken.merge {
@@ -239,6 +241,8 @@ impl Store for Postgres {
                 batch.stream()
             )));
         }
+        let mut sent = rows.sent;
+        let copied = batch.len() as u64 - sent.dead.len() as u64;
         sent.exists = merged.map_or(0, |merged| copied.saturating_sub(merged));
         if let Some(taken) = connection.feeds.get_mut(batch.feed()) {
             taken.at = Some(batch.to());
@@ -248,7 +252,7 @@ impl Store for Postgres {
 
     fn preview(&self, batch: &Batch) -> String {
         let one = batch.pick(&[0]);
-        let (rows, _) = rows::rows(&one);
+        let rows: Vec<u8> = Rows::new(&one).flatten().collect();
         let table = self.table_of(batch.stream());
         format!("{}: BEGIN; {}; … COMMIT\n{}", self.shown, copy_into(&table), String::from_utf8_lossy(&rows).trim_end())
     }

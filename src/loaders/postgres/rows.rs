@@ -5,34 +5,59 @@ use bytes::Bytes;
 
 use crate::store::{Batch, Sent};
 
-/// The rows of a batch, and which of its records cannot be rows.
-pub(super) fn rows(batch: &Batch) -> (Bytes, Sent) {
-    let mut out = Vec::with_capacity(batch.iter().map(|entry| entry.line.len() + 16).sum());
-    let mut sent = Sent::default();
-    for (index, entry) in batch.iter().enumerate() {
+/// Rows are made and sent so many bytes at a time: the server reads some while the next are made.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// The rows of a batch, made piece by piece.
+pub(super) struct Rows<'a> {
+    batch: &'a Batch,
+    next: usize,
+    /// Which of the records cannot be rows, once all are made.
+    pub(super) sent: Sent,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn new(batch: &'a Batch) -> Self {
+        Self { batch, next: 0, sent: Sent::default() }
+    }
+
+    fn row(&mut self, index: usize, out: &mut Vec<u8>) {
+        let entry = self.batch.get(index);
         let parts = match entry.parts() {
             Ok(parts) => parts,
             Err(why) => {
-                sent.dead.push((index, why));
-                continue;
+                self.sent.dead.push((index, why));
+                return;
             }
         };
         let data = parts.data.get();
         // The server would refuse the whole batch for it (22P05), and name no record.
         if has_nul(data) || parts.id.contains('\0') {
-            sent.dead.push((index, "PostgreSQL stores no text with the character \\u0000".to_owned()));
-            continue;
+            self.sent.dead.push((index, "PostgreSQL stores no text with the character \\u0000".to_owned()));
+            return;
         }
-        column(&mut out, Some(&parts.id));
+        column(out, Some(&parts.id));
         for text in [&parts.observed_at, &parts.source, &parts.kind, &parts.published_at] {
             out.push(b'\t');
-            column(&mut out, text.as_deref());
+            column(out, text.as_deref());
         }
         out.push(b'\t');
-        column(&mut out, Some(data));
+        column(out, Some(data));
         out.push(b'\n');
     }
-    (out.into(), sent)
+}
+
+impl Iterator for Rows<'_> {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let mut out = Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
+        while self.next < self.batch.len() && out.len() < PIECE_BYTES {
+            self.row(self.next, &mut out);
+            self.next += 1;
+        }
+        (!out.is_empty()).then(|| out.into())
+    }
 }
 
 fn column(out: &mut Vec<u8>, text: Option<&str>) {
@@ -72,8 +97,9 @@ mod tests {
     fn of(lines: &str, ids: Ids) -> (String, Sent) {
         let feed = Arc::new(Feed { stream: "s".into(), origin: "o".into() });
         let batch = Batch::new(feed, Position::start_of(1), Bytes::copy_from_slice(lines.as_bytes()), ids);
-        let (rows, sent) = rows(&batch);
-        (String::from_utf8(rows.to_vec()).unwrap(), sent)
+        let mut rows = Rows::new(&batch);
+        let pieces: Vec<u8> = rows.by_ref().flatten().collect();
+        (String::from_utf8(pieces).unwrap(), rows.sent)
     }
 
     #[test]
@@ -82,6 +108,18 @@ mod tests {
         let (rows, sent) = of(&format!("{line}\n"), Ids::Record);
         assert_eq!(rows, "r_1\t2026-11-23T07:04:05.123456Z\tb\\ts\tq\t\\N\t{\"a\":\"x\\\\n\\\\\\\\\"}\n");
         assert_eq!(sent, Sent::default());
+    }
+
+    #[test]
+    fn pieces_are_whole_rows() {
+        let line = format!("{{\"id\":\"r_1\",\"data\":{{\"a\":\"{}\"}}}}\n", "x".repeat(1000));
+        let feed = Arc::new(Feed { stream: "s".into(), origin: "o".into() });
+        let lines = Bytes::from(line.repeat(1000));
+        let batch = Batch::new(feed, Position::start_of(1), lines, Ids::Record);
+        let pieces: Vec<Bytes> = Rows::new(&batch).collect();
+        assert!(pieces.len() > 3 && pieces.iter().all(|piece| piece.ends_with(b"\n")));
+        assert_eq!(pieces.concat(), Rows::new(&batch).flatten().collect::<Vec<u8>>());
+        assert_eq!(pieces.concat().split(|byte| *byte == b'\n').count(), 1001);
     }
 
     #[test]
