@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::convert::json_string;
 use super::css::Css;
+use super::early::Early;
 use super::embedded::{Embedded, Found};
 use super::field::Fault;
 use super::page::Page;
@@ -37,6 +38,8 @@ pub struct Extraction {
     pub rejects: Vec<Reject>,
     /// Of each field with fall-backs, which rule served, in the page's worst row; `None` where none did.
     pub(super) served: Vec<Option<usize>>,
+    /// Whether every field was at its first place, and right: then more of the page would change nothing.
+    pub(super) is_final: bool,
 }
 
 /// Extracts what `plan` says from a page.
@@ -46,15 +49,31 @@ pub struct Extraction {
 /// # Errors
 /// When the page cannot be parsed or searched within its limits.
 pub fn extract(plan: &Plan, html: &str, findings: Option<&mut Vec<Finding>>) -> anyhow::Result<Extraction> {
-    let page = Page::parse(html)?;
+    if findings.is_none()
+        && let Some(early) = Early::of(plan, html)
+    {
+        let page = Page::parse_until(html, Some((early.from, &|tree, is_open| early.is_enough(tree, is_open))))?;
+        let extraction = extract_from(plan, &page, None)?;
+        if page.is_whole || extraction.is_final {
+            return Ok(extraction);
+        }
+    }
+    extract_from(plan, &Page::parse(html)?, findings)
+}
+
+pub(super) fn extract_from(
+    plan: &Plan,
+    page: &Page,
+    findings: Option<&mut Vec<Finding>>,
+) -> anyhow::Result<Extraction> {
     let watch = Watch::start();
-    let embedded = Embedded::new(&page, plan.scripts);
+    let embedded = Embedded::new(page, plan.scripts);
     let mut work = Work {
         plan,
-        page: &page,
+        page,
         embedded: &embedded,
         watch: &watch,
-        out: Extraction { served: vec![None; plan.fallbacks.len()], ..Extraction::default() },
+        out: Extraction { served: vec![None; plan.fallbacks.len()], is_final: true, ..Extraction::default() },
         bytes: 0,
         more_rejects: 0,
         findings,
@@ -72,6 +91,7 @@ pub fn extract(plan: &Plan, html: &str, findings: Option<&mut Vec<Finding>>) -> 
         let outcome = work.out.rejects.last().map_or(Outcome::Invalid, |reject| reject.outcome);
         work.out.rejects.push(Reject::new(outcome, None, reason, ""));
     }
+    work.out.is_final &= work.out.rejects.is_empty();
     Ok(work.out)
 }
 

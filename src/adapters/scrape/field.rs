@@ -52,6 +52,7 @@ impl<'a> Work<'a, '_> {
         let mut attempt = self.attempt(field, &field.places[0], scope, row);
         let is_missing = |attempt: &Attempt| matches!(&attempt.value, Err(fault) if fault.outcome == Outcome::Missing);
         if is_missing(&attempt) {
+            self.out.is_final = false;
             for (index, place) in field.places.iter().enumerate().skip(1) {
                 let other = self.attempt(field, place, scope, row);
                 if !is_missing(&other) {

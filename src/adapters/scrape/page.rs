@@ -11,7 +11,7 @@ use html5ever::tree_builder::{ElementFlags, NodeOrText, QuirksMode, TreeSink};
 use html5ever::{Attribute, ParseOpts, QualName, driver};
 use scraper::{ElementRef, Html, HtmlTreeSink};
 
-use super::gate;
+use super::{gate, plain};
 
 /// How deep elements may stand in each other: what browsers allow. The tree builder's time grows with the square of it.
 const DEPTH_MAX: usize = 512;
@@ -41,11 +41,29 @@ pub(super) enum Refused {
 }
 
 /// A parsed page.
-pub(super) struct Page(Html);
+pub(super) struct Page {
+    tree: Html,
+    /// Whether it was read to its end.
+    pub(super) is_whole: bool,
+}
 
 impl Page {
     /// Builds the tree as a browser does, in time that is linear in the page's length.
     pub(super) fn parse(html: &str) -> Result<Self, Refused> {
+        Self::parse_until(html, None)
+    }
+
+    /// The same, and reads no further than needed, see [`plain::parse`].
+    pub(super) fn parse_until(html: &str, enough: Option<(usize, plain::Enough<'_>)>) -> Result<Self, Refused> {
+        match plain::parse(html, enough) {
+            Some(plain::Built { html, is_whole }) => Ok(Self { tree: html, is_whole }),
+            None => Self::parse_within(html, TIME_MAX),
+        }
+    }
+
+    /// Without the shorter way for plain pages, which is to come to the same.
+    #[cfg(test)]
+    pub(super) fn parse_by_all_rules(html: &str) -> Result<Self, Refused> {
         Self::parse_within(html, TIME_MAX)
     }
 
@@ -74,12 +92,12 @@ impl Page {
             rest = after;
         }
         let tree = parser.finish();
-        limits.exceeded.get().map_or(Ok(Self(tree)), Err)
+        limits.exceeded.get().map_or(Ok(Self { tree, is_whole: true }), Err)
     }
 
     /// The `html` element, which every page has.
     pub(super) fn root(&self) -> ElementRef<'_> {
-        self.0.root_element()
+        self.tree.root_element()
     }
 }
 

@@ -28,7 +28,12 @@ pub(super) struct TooSlow;
 impl Watch {
     /// Starts the time.
     pub(super) fn start() -> Self {
-        Self { until: Instant::now() + TIME_MAX, is_over: Cell::new(false), asked: Cell::new(0) }
+        Self::start_of(TIME_MAX)
+    }
+
+    /// The same with less time.
+    pub(super) fn start_of(time: Duration) -> Self {
+        Self { until: Instant::now() + time, is_over: Cell::new(false), asked: Cell::new(0) }
     }
 
     /// Whether the time is over: what was found until then is not all there is.
