@@ -69,6 +69,8 @@ pub enum Command {
     Check(commands::check::Check),
     /// Fetch once and show what each field matched, and the record
     Try(commands::try_source::Try),
+    /// Make the records again of what `run --record` has kept, without asking anybody
+    Replay(commands::replay::Replay),
     /// Follow a stream's lines as they are committed
     Tail(commands::tail::Tail),
     /// What was collected and what was not: time, gaps with their causes, ticks, records
@@ -114,6 +116,7 @@ impl Cli {
             Command::Run(command) => command.run(&self.global),
             Command::Check(command) => command.run(&self.global),
             Command::Try(command) => command.run(&self.global),
+            Command::Replay(command) => command.run(&self.global),
             Command::Tail(command) => command.run(&self.global),
             Command::Coverage(command) => command.run(&self.global),
             Command::Status(command) => command.run(&self.global),

@@ -204,7 +204,7 @@ impl SourceConfig {
     /// See [`crate::source::Settings::open`].
     pub fn open(&self, context: &Context) -> anyhow::Result<Box<dyn Source>> {
         let reach = Reach::of(self.settings.upstream(), self.allow_private);
-        self.settings.open(&context.reaching(reach).of_source(&self.name, self.timezone))
+        self.settings.open(&context.reaching(reach).of_source(&self.name, &self.fingerprint, self.timezone))
     }
 }
 

@@ -60,6 +60,7 @@ pub struct Context {
     /// One permit for each core: more parsers at once would only take turns.
     computing: Arc<Semaphore>,
     source: Arc<str>,
+    version: Arc<str>,
     timezone: Tz,
 }
 
@@ -94,14 +95,20 @@ impl Context {
             shared: Arc::default(),
             computing,
             source: "".into(),
+            version: "".into(),
             timezone: Tz::UTC,
         }
     }
 
     /// The same for the source of this name, whose days begin and end in this zone.
     #[must_use]
-    pub fn of_source(&self, name: &Arc<str>, timezone: Tz) -> Self {
-        Self { source: Arc::clone(name), timezone, ..self.clone() }
+    pub fn of_source(&self, name: &Arc<str>, version: &str, timezone: Tz) -> Self {
+        Self { source: Arc::clone(name), version: version.into(), timezone, ..self.clone() }
+    }
+
+    /// What the source's file is called in the version that it has now: the `version` of its `started` in the ledger.
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// The name of the source.

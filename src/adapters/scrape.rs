@@ -39,8 +39,10 @@ mod place;
 mod placeholder;
 mod plain;
 mod plan;
+mod provenance;
 mod reading;
 mod refusal;
+mod render;
 mod round;
 mod rows;
 mod same;
@@ -77,6 +79,7 @@ use self::memory::Memory;
 use self::paging::Links;
 pub use self::paging::{Follow, Paging};
 pub use self::plan::Plan;
+pub use self::render::Render;
 pub use self::settings::{
     Bound, Clocks, Field, FieldType, Fields, Format, HtmlPart, Near, NumberFormat, NumberGrouping, OnMissing, Rows,
     Script, TextPart, Texts, Timeout, Words,
@@ -168,6 +171,13 @@ pub struct Scrape {
     pub records: Option<Rows>,
     /// What is taken, by name: `price: "span.price"`, or a map. The names are the keys of `data`.
     pub fields: Fields,
+    /// For a page whose content is there only after its scripts have run: a browser draws it, `{ wait_for: "span.price" }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub render: Option<Render>,
+    /// Whether records say where they come from: `provenance`, an object with the times, the address, the status and a hash of
+    /// the page. `false` by default.
+    #[serde(default)]
+    pub provenance: bool,
     /// Which records are written: `all`, the default, `change`, or `{ fields: [price], key: symbol, heartbeat: 1m }` for those
     /// in which one of these fields has changed.
     #[serde(default)]
@@ -206,6 +216,8 @@ impl Settings for Scrape {
         let mut problems = self.asking_problems();
         problems.extend(self.plans().err().unwrap_or_default());
         problems.extend(self.pages.iter().flat_map(Paging::problems));
+        problems.extend(self.render.iter().flat_map(Render::problems));
+        problems.extend(self.provenance_problem());
         problems.extend(self.login.iter().flat_map(|login| login.problems(self.cookies)));
         let has_rows = self.records.is_some();
         problems.extend(self.follow.iter().flat_map(|follow| follow.problems(&self.fields)));
@@ -295,6 +307,7 @@ impl Source for Pages {
 
     fn slot(&mut self, slot: DateTime<Utc>) {
         self.slot = Some(slot);
+        self.fetcher.slot(slot);
     }
 
     fn notes(&mut self) -> Vec<Note> {

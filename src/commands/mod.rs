@@ -20,6 +20,7 @@ pub mod page;
 pub mod parts;
 pub mod redrive;
 pub mod renderings;
+pub mod replay;
 pub mod run;
 pub mod schema;
 pub mod serving;

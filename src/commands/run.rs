@@ -1,5 +1,6 @@
 //! `tapline run`: the service.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::Global;
 use crate::config;
+use crate::fetch::tape::Tapes;
 use crate::fs::{Disk, Fs};
 use crate::pipeline::folder::{Folder, Look};
 use crate::pipeline::pulse::Pulse;
@@ -46,7 +48,8 @@ const EXIT_DISK: u8 = 74;
   tapline run                                   every source in sources/, until told to stop
   tapline run --source bseindex --once          one tick of one source
   tapline run --stdout | jq .data.price         committed lines as they come
-  tail -F data/bseindex.out                     the same from another terminal")]
+  tail -F data/bseindex.out                     the same from another terminal
+  tapline run --record pages                    keeps every answer as well, for `tapline replay pages`")]
 pub struct Run {
     /// One tick of each source, then end; exit code 1 if a file is broken
     #[arg(long)]
@@ -57,6 +60,9 @@ pub struct Run {
     /// Only this source; may be given several times
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completions::of_sources))]
     pub source: Vec<String>,
+    /// Keep every answer of a site, as it came, in WARC files in this folder
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
     /// How long sources get to close their books, on a disk or a machine that is too slow for the default
     #[arg(long, hide = true, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub stop_within: Option<Duration>,
@@ -115,6 +121,9 @@ impl Run {
 
     /// The service's life between start and stop. With `--once`, says whether every file was in order.
     async fn attend(&self, parts: &mut Parts, global: &Global, stop: CancellationToken) -> anyhow::Result<bool> {
+        if let Some(folder) = &self.record {
+            parts.shared.context.shared::<Tapes>().record(folder.clone());
+        }
         let mut service = Service::new(parts.shared.clone()).await?;
         let mut renderings = Renderings::start(&parts.shared.writer)?;
         let mut folder = Folder::new(&global.sources, self.source.clone(), sources::loader());

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use chrono::{DateTime, Utc};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Method, StatusCode};
 use reqwest::Response;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use super::manners::{Manners, Robots};
 use super::request::{Answer, Body, Request, Validator, fresh};
 use super::robots::Asker;
 use super::session::Session;
-use super::{Failure, cause, decode};
+use super::tape::Tape;
+use super::{Failure, cause};
 use crate::context::{Context, shown_url};
 use crate::retry_after::retry_after;
 
@@ -36,6 +38,7 @@ pub struct Fetcher {
     /// By the host's name: while a source asks a host, its manners count there.
     members: HashMap<String, Member>,
     session: Session,
+    tape: Tape,
 }
 
 /// An answer whose body is still to be read, and the turn that ends when it has been.
@@ -48,8 +51,20 @@ struct Open {
 impl Fetcher {
     /// With this client, and these manners; what sites set as cookies is sent back to them, or not.
     pub fn new(client: reqwest::Client, context: &Context, manners: Manners, takes_cookies: bool) -> Self {
-        let session = Session::new(takes_cookies);
-        Self { client, context: context.clone(), gates: context.shared(), manners, members: HashMap::new(), session }
+        Self {
+            client,
+            context: context.clone(),
+            gates: context.shared(),
+            manners,
+            members: HashMap::new(),
+            session: Session::new(takes_cookies),
+            tape: Tape::of(context),
+        }
+    }
+
+    /// What is asked for from now on is for the tick of this scheduled time.
+    pub fn slot(&mut self, slot: DateTime<Utc>) {
+        self.tape.slot(slot);
     }
 
     /// Asks for a page, within the request's deadline.
@@ -57,6 +72,15 @@ impl Fetcher {
     /// # Errors
     /// When there is no answer, or one that may not be asked for. An answer of any status is none.
     pub async fn fetch(&mut self, request: &Request, validator: Option<&Validator>) -> Result<Answer, Failure> {
+        if let Tape::Play(player) = &mut self.tape {
+            return player.answer(request, validator);
+        }
+        let answer = self.fetch_now(request, validator).await;
+        self.tape.keep(&self.context, request, &answer).await;
+        answer
+    }
+
+    async fn fetch_now(&mut self, request: &Request, validator: Option<&Validator>) -> Result<Answer, Failure> {
         let mut way = Way::new(request);
         let mut left = request.total;
         loop {
@@ -252,20 +276,7 @@ async fn read_answer(
             None => Err(anyhow!("bad_answer: {} says 304 not modified, and was not asked", shown_url(url))),
         };
     }
-    let headers = response.headers();
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
-    let coded: Vec<&str> =
-        headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("?")).collect();
-    let mut body = Body {
-        bytes: Vec::new(),
-        codings: decode::codings(&coded.join(",")),
-        content_type: text(CONTENT_TYPE),
-        validator: Validator::new(url, headers),
-        url: url.clone(),
-        fresh: fresh(headers),
-        rest,
-        headers: std::mem::take(response.headers_mut()),
-    };
+    let mut body = Body::new(url.clone(), status, std::mem::take(response.headers_mut()), Vec::new(), rest);
     if status.is_success() {
         body.bytes = read_body(&mut response, body_max, deadline).await?;
         return Ok(Answer::Page(body));

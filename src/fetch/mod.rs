@@ -2,7 +2,7 @@
 //!
 //! `manners` is what a source's file says about that, `gate` the one gate per host, `robots` its robots.txt, `request`
 //! what is asked and what is remembered of the answer, `get` the way of a request, `decode` and `charset` what becomes
-//! of a body, `session` cookies and passwords, `block` who guards a site.
+//! of a body, `session` cookies and passwords, `tape` answers that are kept and given again, `block` who guards a site.
 
 pub mod block;
 pub(crate) mod charset;
@@ -13,6 +13,7 @@ mod manners;
 mod request;
 mod robots;
 mod session;
+pub mod tape;
 
 use std::error::Error;
 use std::time::Duration;

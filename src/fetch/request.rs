@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    LAST_MODIFIED, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT,
 };
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::decode;
 use crate::auth::Auth;
 
 const ACCEPTED_CODINGS: &str = "gzip, deflate, br, zstd";
@@ -87,6 +88,8 @@ pub enum Answer {
 /// A body as it came, still coded.
 #[derive(Clone)]
 pub struct Body {
+    /// The answer's status.
+    pub status: StatusCode,
     /// Its bytes.
     pub bytes: Vec<u8>,
     /// How they are coded, the outermost last.
@@ -103,6 +106,32 @@ pub struct Body {
     pub fresh: Duration,
     /// For how long the host is left alone now, because of this answer.
     pub rest: Option<Duration>,
+}
+
+impl Body {
+    /// A body with what its headers say of it.
+    pub(super) fn new(
+        url: Url,
+        status: StatusCode,
+        headers: HeaderMap,
+        bytes: Vec<u8>,
+        rest: Option<Duration>,
+    ) -> Self {
+        let coded: Vec<&str> =
+            headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("?")).collect();
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Self {
+            status,
+            bytes,
+            codings: decode::codings(&coded.join(",")),
+            content_type,
+            validator: Validator::new(&url, &headers),
+            url,
+            fresh: fresh(&headers),
+            rest,
+            headers,
+        }
+    }
 }
 
 impl Validator {

@@ -34,6 +34,10 @@ mod asks;
 mod asks_login;
 // What `coverage` and `status` say, beside what the files say.
 mod coverage;
+// Pages that a browser draws.
+mod render;
+// Answers that are kept, and given again.
+mod replay;
 // What `health` says of a service that runs, stands still, or has no room.
 mod health;
 // What systemd hears, and the unit that is shipped.

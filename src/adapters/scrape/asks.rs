@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use super::convert::json_string;
 use super::paging::Links;
 use super::plan::Plan;
+use super::provenance;
 use super::unique::Key;
 use super::{Pages, Scrape};
 use crate::item::Item;
@@ -66,6 +67,7 @@ impl Scrape {
         }
         let followed = self.follow.iter().flat_map(|follow| &follow.fields.0);
         names.extend(self.fields.0.iter().chain(followed).map(|(name, _)| name.clone()));
+        names.extend(self.provenance.then(|| provenance::NAME.to_owned()));
         names
     }
 

@@ -14,6 +14,7 @@ use super::asks::Ask;
 use super::emit::{EmitOn, Emitted, KEYS_MAX};
 use super::keep::Kept;
 use super::paging::Leads;
+use super::provenance;
 use super::round::{Content, Read, Round, Visit};
 use super::same::Same;
 use super::served::Served;
@@ -187,7 +188,7 @@ impl Pages {
 
     /// Takes up one page.
     fn take(&mut self, visit: Visit, settling: &mut Settling, is_beat: bool) {
-        let Visit { ask, page, address, validator, fresh, content, followed, is_detail, url: _ } = visit;
+        let Visit { ask, page, address, validator, fresh, content, followed, is_detail, origin, url: _ } = visit;
         let memory = &mut self.memory[ask];
         let known = memory.pages.entry(address).or_default();
         settling.fresh = Some(settling.fresh.map_or(fresh, |least| least.min(fresh)));
@@ -214,7 +215,8 @@ impl Pages {
         let items = memory.emitted.pick(&self.scrape.emit, &short(scope), items, is_beat);
         let items = self.once(items, page.as_deref(), &mut settling.batch.rejects);
         settling.goods.push(if had_items && items.is_empty() { Outcome::Unchanged } else { Outcome::Ok });
-        settling.batch.items.extend(items);
+        // Behind everything that looks at what a record says: two of the same content are the same.
+        settling.batch.items.extend(items.into_iter().map(|item| provenance::put_into(item, origin.as_deref())));
     }
 
     /// Those of the records that were never written, where each is written once, with ids made of their keys.

@@ -23,6 +23,8 @@ pub(super) struct Reading {
     pub(super) wants: bool,
     pub(super) explains: bool,
     pub(super) hash: blake3::Hash,
+    /// What went wrong while a browser drew it, in words.
+    pub(super) drawn: Option<String>,
 }
 
 impl Reading {
@@ -37,6 +39,9 @@ impl Reading {
         let mut extraction = extract(&self.plan, &html, self.explains.then_some(&mut found))?;
         let leads = self.links.as_ref().map(|links| links.find(&html, self.links_max)).transpose()?;
         if let Some(words) = body.content_type.as_deref().and_then(not_html) {
+            extraction.rejects.iter_mut().for_each(|reject| reject.reason.push_str(&words));
+        }
+        if let Some(words) = self.drawn.map(|words| format!("; {words}")) {
             extraction.rejects.iter_mut().for_each(|reject| reject.reason.push_str(&words));
         }
         refusal::name_guard(&mut extraction, &body.headers, &html);

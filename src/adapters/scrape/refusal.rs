@@ -70,6 +70,7 @@ mod tests {
     #[test]
     fn each_status_is_an_instruction_with_its_words() {
         let body = |text: &str| Body {
+            status: StatusCode::OK,
             bytes: text.as_bytes().to_vec(),
             codings: vec![],
             content_type: None,

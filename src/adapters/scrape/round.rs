@@ -42,6 +42,8 @@ pub(super) struct Visit {
     pub(super) followed: Option<Vec<Item>>,
     /// It is one that another links to: what it became stands in that one's records.
     pub(super) is_detail: bool,
+    /// Where its records come from, as a member of an object, where they say so.
+    pub(super) origin: Option<String>,
 }
 
 /// What a page was.

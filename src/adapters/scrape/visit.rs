@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
 use http::StatusCode;
+use tokio::time::Instant;
 use url::Url;
 
 use super::emit::EmitOn;
@@ -17,7 +18,7 @@ use super::placeholder::Values;
 use super::reading::Reading;
 use super::round::{Content, Round, Visit};
 use super::rows::split;
-use super::{Pages, refusal, same};
+use super::{Pages, refusal, render, same};
 use crate::fetch::{Answer, Request};
 use crate::item::{Finding, Item, Reject};
 use crate::source::{Outcome, SourceError};
@@ -126,19 +127,21 @@ impl Pages {
         let is_beat = memory.emitted.is_beat(emit, trip.now);
         let asks_again = (emit.heartbeat.is_some() && is_beat && !follows) || trip.findings.is_some();
         let needs_leads = self.links.is_some() && !is_detail;
-        let condition = known.condition(needs_leads, follows).filter(|_| !asks_again);
+        let condition = known.condition(needs_leads, follows).filter(|_| !asks_again && self.scrape.render.is_none());
+        let began = Instant::now();
         let is_own = is_same_site(&self.site(), &request.url);
         let answer = match self.session.as_mut().filter(|_| is_own) {
             Some(session) => session.fetch(&mut self.fetcher, &self.context, request, condition).await?,
             None => self.fetcher.fetch(request, condition).await?,
         };
-        let visit = |url, validator, fresh, content| {
+        let took = began.elapsed();
+        let visit = |url, validator, fresh, content, origin| {
             let page = page.map(str::to_owned);
-            Some(Visit { ask, page, address, url, validator, fresh, content, followed: None, is_detail })
+            Some(Visit { ask, page, address, url, validator, fresh, content, followed: None, is_detail, origin })
         };
         let mut body = match answer {
             Answer::NotModified { validator, fresh, url } => {
-                return Ok(visit(url, Some(validator), fresh, Content::NotModified));
+                return Ok(visit(url, Some(validator), fresh, Content::NotModified, None));
             }
             Answer::Refused(StatusCode::NOT_FOUND | StatusCode::GONE, _) if may_end => return Ok(None),
             Answer::Refused(status, body) => {
@@ -147,15 +150,21 @@ impl Pages {
             }
             Answer::Page(body) => body,
         };
+        let origin = self.scrape.provenance.then(|| self.origin(&body, trip.at, took));
+        let mut drawn = None;
+        if let Some(render) = &self.scrape.render {
+            let page = render::page(render, body, request, &mut self.fetcher, &self.context).await;
+            (body, drawn) = page.map_err(SourceError::Lost)?;
+        }
         let (hash, validator, fresh, url) = (same::hash(&body), body.validator.take(), body.fresh, body.url.clone());
         let is_enough = known.same.items().is_some() || (emit.on == EmitOn::Change && !is_beat && !follows);
         let has_leads = !needs_leads || known.leads.is_some();
         trip.round.count(body.bytes.len(), 0);
         if known.same.is(hash) && is_enough && has_leads && trip.findings.is_none() {
-            return Ok(visit(url, validator, fresh, Content::Again));
+            return Ok(visit(url, validator, fresh, Content::Again, origin));
         }
         let (wants, explains) = (known.kept.wants(trip.now), trip.findings.is_some());
-        let reading = self.reading(is_detail, hash, wants, explains);
+        let reading = Reading { drawn, ..self.reading(is_detail, hash, wants, explains) };
         let read = self.context.compute(move || reading.read(body)).await;
         let (read, found) = read.and_then(|read| read).map_err(SourceError::Lost)?;
         if may_end && is_empty(&read.extraction) {
@@ -165,7 +174,7 @@ impl Pages {
         if let Some(findings) = &mut trip.findings {
             findings.extend(found.into_iter().map(|finding| Finding { page: page.map(str::to_owned), ..finding }));
         }
-        Ok(visit(url, validator, fresh, Content::Read(Box::new(read))))
+        Ok(visit(url, validator, fresh, Content::Read(Box::new(read)), origin))
     }
 
     /// All that reading a page needs.
@@ -179,6 +188,7 @@ impl Pages {
             wants,
             explains,
             hash,
+            drawn: None,
         }
     }
 

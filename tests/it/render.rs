@@ -1,0 +1,240 @@
+//! Pages that a real Chromium draws: what is there only after a script has run, and where scripts may not go.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use tokio::net::TcpListener;
+
+use crate::manners::serve;
+use crate::support::tap::{PATIENCE, Process, Tap, wait_until};
+
+/// A browser takes its time to start where tests run beside each other.
+const PATIENCE_WITH_BROWSER: Duration = Duration::from_mins(3);
+
+/// A site whose pages are nothing without their scripts, and what it was asked.
+#[derive(Clone, Default)]
+struct Site {
+    asked: Arc<Mutex<Vec<String>>>,
+    /// Where the page's scripts try to go, and must not.
+    elsewhere: Arc<Mutex<String>>,
+    robots: Arc<Mutex<String>>,
+}
+
+async fn answer(State(site): State<Site>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    let agent = request.headers().get(header::USER_AGENT).map(|value| value.to_str().unwrap().to_owned());
+    let cookie = request.headers().get(header::COOKIE).map(|value| value.to_str().unwrap().to_owned());
+    let number = {
+        let mut asked = site.asked.lock().unwrap();
+        asked.push(format!("{path} {} {}", agent.unwrap_or_default(), cookie.unwrap_or_default()));
+        asked.len()
+    };
+    let elsewhere = site.elsewhere.lock().unwrap().clone();
+    let html = |text: String| ([(header::CONTENT_TYPE, "text/html")], text).into_response();
+    match path.as_str() {
+        "/robots.txt" => site.robots.lock().unwrap().clone().into_response(),
+        "/" => {
+            let page = html(format!(
+                "<!doctype html><title>Shop</title><img src=/pixel.png><p>Price: <b id=price></b></p>\
+                 <iframe src=http://{elsewhere}/frame></iframe><script src=/app.js></script>"
+            ));
+            ([(header::SET_COOKIE, "session=7")], page).into_response()
+        }
+        "/app.js" => {
+            let script = format!(
+                "for (const url of ['http://{elsewhere}/fetch', 'http://169.254.169.254/latest']) fetch(url, {{ mode: 'no-cors' }}).catch(() => 0);\
+                 new Image().src = 'http://{elsewhere}/image'; new WebSocket('ws://{elsewhere}/socket'); alert('hello');\
+                 fetch('/api/price').then(answer => answer.json()).then(it => {{ document.querySelector('#price').textContent = it.price; }});"
+            );
+            ([(header::CONTENT_TYPE, "text/javascript")], script).into_response()
+        }
+        "/api/price" => {
+            ([(header::CONTENT_TYPE, "application/json")], format!("{{\"price\":\"1,234.{:02}\"}}", number % 100))
+                .into_response()
+        }
+        "/endless" => html("<b id=price>1</b><script>for (;;) {}</script>".into()),
+        "/never" => html("<b id=price></b>".into()),
+        _ => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+struct Served {
+    site: Site,
+    address: SocketAddr,
+    /// Where nobody may come.
+    strangers: Arc<Mutex<Vec<SocketAddr>>>,
+}
+
+impl Served {
+    async fn start() -> Self {
+        let site = Site::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = Router::new().fallback(answer).with_state(site.clone());
+        tokio::spawn(serve(listener, app));
+        let other = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        *site.elsewhere.lock().unwrap() = other.local_addr().unwrap().to_string();
+        let strangers = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&strangers);
+        tokio::spawn(async move {
+            while let Ok((_, from)) = other.accept().await {
+                seen.lock().unwrap().push(from);
+            }
+        });
+        Self { site, address, strangers }
+    }
+
+    fn asked(&self, path: &str) -> usize {
+        self.site.asked.lock().unwrap().iter().filter(|asked| asked.split(' ').next() == Some(path)).count()
+    }
+
+    fn source(&self, path: &str, render: &str) -> String {
+        format!(
+            "kind: scrape\nurl: http://{}{path}\nevery: 1s\nrender: {render}\nuser_agent: tapline-test\nmanners: {{ delay: 1ms }}\n\
+             fields:\n  price: {{ css: \"#price\", type: number, locale: en }}\n",
+            self.address
+        )
+    }
+}
+
+/// The browsers that a process has started.
+fn browsers(process: &Process) -> Vec<u32> {
+    let children = format!("/proc/{0}/task", process.0.id());
+    let tasks = fs::read_dir(children).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).collect()
+}
+
+fn is_alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_script_puts_there_is_found_and_goes_nowhere_else() {
+    let served = Served::start().await;
+    let tap = Tap::new();
+    tap.source("shop", &served.source("/", "{ wait_for: \"#price\" }"));
+    let mut process = tap.start();
+    wait_until("two prices", PATIENCE_WITH_BROWSER, || tap.count("shop") >= 2);
+    let pids = browsers(&process);
+    assert_eq!(pids.len(), 1, "one browser for all");
+    // One that dies is started again.
+    assert!(Command::new("kill").args(["-9", &pids[0].to_string()]).status().unwrap().success());
+    let before = tap.count("shop");
+    wait_until("a price after that", PATIENCE_WITH_BROWSER, || tap.count("shop") > before + 1);
+    let pids = browsers(&process);
+    process.terminate();
+    wait_until("no browser is left behind", PATIENCE, || !pids.iter().any(|pid| is_alive(*pid)));
+    for record in tap.records("shop") {
+        let price = record["data"]["price"].to_string();
+        assert!(price.starts_with("1234."), "{price}");
+    }
+    assert_eq!(*served.strangers.lock().unwrap(), [], "nobody went where no source may go");
+    assert_eq!(served.asked("/pixel.png"), 0, "pictures are not fetched");
+    assert!(served.asked("/robots.txt") > 0);
+    let asked = served.site.asked.lock().unwrap();
+    assert!(asked.iter().all(|asked| asked.contains(" tapline-test ")), "{asked:?}");
+    assert!(asked.iter().any(|asked| asked.starts_with("/api/price") && asked.ends_with("session=7")), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_obey_robots_and_pages_that_do_not_end_are_given_up() {
+    let served = Served::start().await;
+    *served.site.robots.lock().unwrap() = "User-agent: *\nDisallow: /api/\n".into();
+    let tap = Tap::new();
+    tap.source("shop", &served.source("/", "{ wait_for: \"#price\", timeout: 3s }"));
+    tap.source("never", &served.source("/never", "{ timeout: 5s }"));
+    tap.source("endless", &served.source("/endless", "{ wait_for: \"#price\", timeout: 2s }"));
+    let mut process = tap.start();
+    wait_until("rejects", PATIENCE_WITH_BROWSER, || {
+        tap.count("_rejected/shop") >= 1 && tap.count("_rejected/never") >= 1
+    });
+    wait_until("the endless page is given up", PATIENCE_WITH_BROWSER, || tap.log().contains("page_not_drawn"));
+    process.terminate();
+    let reject = tap.records("_rejected/shop")[0]["data"]["reason"].to_string();
+    for part in ["`#price` was not there after 3s", "/api/price", "robots.txt"] {
+        assert!(reject.contains(part), "{part} in {reject}");
+    }
+    let never = tap.records("_rejected/never")[0]["data"]["reason"].to_string();
+    assert!(!never.contains("was not there"), "a page that asks for nothing more is complete: {never}");
+    assert_eq!(served.asked("/api/price"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_browser_it_says_so() {
+    let served = Served::start().await;
+    let tap = Tap::new();
+    tap.source("shop", &served.source("/", "{}"));
+    let output =
+        tap.command(&["try", tap.path("sources/shop.yaml").to_str().unwrap()]).env("PATH", "").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains("no_browser: `render` needs a Chromium") && said.contains("install the package chromium"),
+        "{said}"
+    );
+    tap.source("shop", &served.source("/", "{ browser: \"http://127.0.0.1:1\" }"));
+    let output = tap.command(&["try", tap.path("sources/shop.yaml").to_str().unwrap()]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("no_browser: the browser at `render.browser` cannot be reached"), "{said}");
+}
+
+/// A browser that somebody else has started.
+struct Beside(Child, tempfile::TempDir);
+
+impl Beside {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let find = |name: &str| PathBuf::from("/usr/bin").join(name);
+        let program = ["chromium", "google-chrome"].map(find).into_iter().find(|file| file.exists()).unwrap();
+        let child = Command::new(program)
+            .args(["--headless=new", "--remote-debugging-port=0", "--no-sandbox", "--disable-dev-shm-usage"])
+            .arg(format!("--user-data-dir={}", folder.path().display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(child, folder)
+    }
+
+    /// It writes down where it listens.
+    fn port(&self) -> String {
+        let file = self.1.path().join("DevToolsActivePort");
+        wait_until("the browser listens", PATIENCE_WITH_BROWSER, || {
+            fs::read_to_string(&file).is_ok_and(|text| text.lines().count() > 1)
+        });
+        fs::read_to_string(file).unwrap().lines().next().unwrap().to_owned()
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_beside_it_does_as_well() {
+    let served = Served::start().await;
+    let beside = Beside::start();
+    let port = beside.port();
+    let tap = Tap::new();
+    tap.source(
+        "shop",
+        &served.source("/", &format!("{{ wait_for: \"#price\", browser: \"http://127.0.0.1:{port}\" }}")),
+    );
+    let began = Instant::now();
+    let output = tap.command(&["try", tap.path("sources/shop.yaml").to_str().unwrap()]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("outcome  ok") && said.contains("1234."), "{said}; after {:?}", began.elapsed());
+    assert_eq!(*served.strangers.lock().unwrap(), [], "nobody went where no source may go");
+}
