@@ -239,3 +239,66 @@ impl<'a> Found<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::place::json_of;
+    use super::super::plan::Compiling;
+    use super::super::settings::Script;
+    use super::*;
+
+    /// What a path finds in a document that stands in a page's script.
+    fn found(document: &Value, path: &str) -> Result<Vec<Value>, String> {
+        let script = Script { find: "data = ".into(), path: path.to_owned() };
+        let json = json_of(None, None, Some(&script), &mut Compiling::default())?.unwrap();
+        let document = document.to_string().replace('<', "\\u003c");
+        let page = Page::parse(&format!("<script>data = {document};</script>")).unwrap();
+        let embedded = Embedded::new(&page, 1);
+        let found = embedded.find(&json, None)?;
+        Ok(found.into_iter().map(|found| serde_json::from_str(found.raw()).unwrap()).collect())
+    }
+
+    #[test]
+    fn paths_find_what_they_say() {
+        let document = serde_json::json!({ "a": [{ "b": 1.10 }, { "b": 2, "c": "<é" }], "d": null });
+        for (path, expected) in [
+            ("$.a[*].b", "[1.1,2]"),
+            ("$.a[?@.c].b", "[2]"),
+            ("$..c", r#"["<é"]"#),
+            ("$.a[-1:].b", "[2]"),
+            ("$.d", "[null]"),
+            ("$.e", "[]"),
+        ] {
+            assert_eq!(serde_json::to_string(&found(&document, path).unwrap()).unwrap(), expected, "{path}");
+        }
+    }
+
+    /// The compliance tests of RFC 9535, where they are: `TAPLINE_JSONPATH_CTS=cts.json cargo test compliance`. They are
+    /// not ours to ship.
+    #[test]
+    #[expect(clippy::print_stdout, reason = "whoever asks for it wants to know how much that was")]
+    fn compliance() {
+        let Some(file) = std::env::var_os("TAPLINE_JSONPATH_CTS") else { return };
+        let suite: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let (mut passed, mut refused, mut wrong) = (0, 0, Vec::new());
+        for test in suite["tests"].as_array().unwrap() {
+            let path = test["selector"].as_str().unwrap();
+            let is_invalid = test["invalid_selector"].as_bool().unwrap_or(false);
+            match found(&test["document"], path) {
+                Err(_) if is_invalid => passed += 1,
+                // What would look at each value many times is refused on purpose.
+                Err(why) if !why.contains("is not a JSONPath") => refused += 1,
+                Ok(values) if !is_invalid => {
+                    let is_it = |result: &Value| result.as_array().is_some_and(|result| *result == values);
+                    let any = test["results"].as_array().is_some_and(|results| results.iter().any(is_it));
+                    if any || is_it(&test["result"]) { passed += 1 } else { wrong.push(format!("{path}: {values:?}")) }
+                }
+                other => wrong.push(format!("{path}: {other:?}")),
+            }
+        }
+        assert!(wrong.is_empty(), "{passed} passed, {refused} refused; wrong: {wrong:#?}");
+        println!("{passed} passed, {refused} refused");
+    }
+}

@@ -200,6 +200,7 @@ fn pages_of_every_kind_and_their_mutations() {
 
 /// Pages of the web, where there are some: `TAPLINE_PAGES=folder cargo test plain`.
 #[test]
+#[expect(clippy::print_stdout, reason = "whoever asks for it wants to know how many that were")]
 fn pages_of_a_folder() {
     fn walk(folder: &std::path::Path, counts: &mut (usize, usize)) {
         for entry in std::fs::read_dir(folder).unwrap().flatten() {
@@ -217,5 +218,5 @@ fn pages_of_a_folder() {
     let Some(folder) = std::env::var_os("TAPLINE_PAGES") else { return };
     let mut counts = (0, 0);
     walk(std::path::Path::new(&folder), &mut counts);
-    panic!("{} of {} pages are plain, each with the right tree", counts.0, counts.1);
+    println!("{} of {} pages are plain, each with the right tree", counts.0, counts.1);
 }
