@@ -76,6 +76,13 @@ impl Write for Hashed {
     }
 }
 
+/// A file that takes nothing.
+#[cfg(test)]
+pub(super) fn full() -> Hashed {
+    let file = File::options().write(true).open("/dev/full").expect("invariant: Linux has it");
+    Hashed { file: BufWriter::new(file), hash: Sha256::new(), len: 0 }
+}
+
 /// Begins a file.
 pub(super) fn create(path: &Path, format: Format) -> anyhow::Result<Box<dyn Rows>> {
     let file = Hashed::create(path)?;

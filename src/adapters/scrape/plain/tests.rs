@@ -200,7 +200,6 @@ fn pages_of_every_kind_and_their_mutations() {
 
 /// Pages of the web, where there are some: `TAPLINE_PAGES=folder cargo test plain`.
 #[test]
-#[expect(clippy::print_stdout, reason = "whoever asks for it wants to know how many that were")]
 fn pages_of_a_folder() {
     fn walk(folder: &std::path::Path, counts: &mut (usize, usize)) {
         for entry in std::fs::read_dir(folder).unwrap().flatten() {
