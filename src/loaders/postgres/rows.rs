@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn pieces_are_whole_rows() {
-        let line = format!("{{\"id\":\"r_1\",\"data\":{{\"a\":\"{}\"}}}}\n", "x".repeat(1000));
+        let before = r#"{"observed_at":"2026-11-23T07:04:05.123456Z","source":"b","id":"r_1","type":"q","data":{"a":""#;
+        let line = format!("{before}{}\"}}}}\n", "x".repeat(1000));
         let feed = Arc::new(Feed { stream: "s".into(), origin: "o".into() });
         let lines = Bytes::from(line.repeat(1000));
         let batch = Batch::new(feed, Position::start_of(1), lines, Ids::Record);
