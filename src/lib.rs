@@ -20,6 +20,8 @@ pub mod fs;
 pub mod item;
 pub mod loaders;
 pub mod normalise;
+pub mod opener;
+pub mod outcome;
 pub mod pipeline;
 pub mod reach;
 pub mod record;

@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use url::Url;
 
 use crate::context::Context;
 use crate::cursor::{Cursor, Recall};
 use crate::item::{Change, Finding, Item, Reject};
+pub use crate::opener::{Adapter, Opener, ParseSettings};
+pub use crate::outcome::Outcome;
 
 /// A place that records come from.
 ///
@@ -145,61 +146,6 @@ impl Batch {
     }
 }
 
-/// What became of one tick of a polled source. Every tick has exactly one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Every field was there and became a record.
-    Ok,
-    /// The page was fetched and says what it said before.
-    Unchanged,
-    /// Upstream answered that nothing changed (HTTP 304).
-    NotModified,
-    /// A field is not where it was.
-    Missing,
-    /// A field is there, but is not what was declared.
-    Invalid,
-    /// Upstream refuses this client: a block page, a limit, a login.
-    Blocked,
-    /// The fetch failed: network, status, time-out, size.
-    Error,
-    /// The tick came while the last fetch still ran, or while upstream had asked to be left alone.
-    Skipped,
-}
-
-impl Outcome {
-    /// Every outcome, in the order of this type.
-    pub const ALL: [Self; 8] = [
-        Self::Ok,
-        Self::Unchanged,
-        Self::NotModified,
-        Self::Missing,
-        Self::Invalid,
-        Self::Blocked,
-        Self::Error,
-        Self::Skipped,
-    ];
-
-    /// The word for it in YAML, ledger and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Unchanged => "unchanged",
-            Self::NotModified => "not_modified",
-            Self::Missing => "missing",
-            Self::Invalid => "invalid",
-            Self::Blocked => "blocked",
-            Self::Error => "error",
-            Self::Skipped => "skipped",
-        }
-    }
-
-    /// Whether the ledger sums it up per minute; every other outcome is recorded for itself.
-    pub fn is_good(self) -> bool {
-        matches!(self, Self::Ok | Self::Unchanged | Self::NotModified)
-    }
-}
-
 /// Why a call failed, named by what the driver does about it. Every variant keeps its cause.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -279,96 +225,6 @@ pub trait Settings: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'stati
     /// When something outside the file is missing. What is wrong with the file itself belongs to
     /// [`problems`](Self::problems), where it gets a line and a column.
     fn open(self, context: &Context) -> anyhow::Result<Box<dyn Source>>;
-}
-
-/// Reads an adapter's part of a source file, or says everything that is wrong with it.
-pub type ParseSettings = fn(serde_json::Value) -> Result<Box<dyn Opener>, Vec<Problem>>;
-
-/// An adapter, with the type of its settings erased: one line of the list in `adapters/mod.rs`.
-pub struct Adapter {
-    /// See [`Settings::KIND`].
-    pub kind: &'static str,
-    /// See [`Settings::ABOUT`].
-    pub about: &'static str,
-    /// See [`Settings::EXAMPLE`].
-    pub example: &'static str,
-    /// See [`Settings::POLLED`].
-    pub polled: bool,
-    /// The JSON Schema of the settings, for `tapline schema`, the docs and the check of keys.
-    pub schema: fn() -> schemars::Schema,
-    /// Reads the adapter's part of a source file.
-    pub parse: ParseSettings,
-}
-
-impl Adapter {
-    /// The line of the list for one type of settings.
-    pub const fn of<S: Settings>() -> Self {
-        Self {
-            kind: S::KIND,
-            about: S::ABOUT,
-            example: S::EXAMPLE,
-            polled: S::POLLED,
-            schema: || schemars::schema_for!(S),
-            parse: parse_settings::<S>,
-        }
-    }
-}
-
-fn parse_settings<S: Settings>(value: serde_json::Value) -> Result<Box<dyn Opener>, Vec<Problem>> {
-    let settings: S = serde_path_to_error::deserialize(value).map_err(|error| vec![Problem::from(error)])?;
-    let problems = settings.problems();
-    if problems.is_empty() { Ok(Box::new(settings)) } else { Err(problems) }
-}
-
-/// Settings whose type has been erased, ready to make their source any number of times.
-pub trait Opener: Send + Sync {
-    /// See [`Settings::open`].
-    ///
-    /// # Errors
-    /// See [`Settings::open`].
-    fn open(&self, context: &Context) -> anyhow::Result<Box<dyn Source>>;
-
-    /// See [`Settings::REPLAYS`].
-    fn replays(&self) -> bool {
-        false
-    }
-
-    /// See [`Settings::budget`].
-    fn budget(&self) -> Budget {
-        Budget::default()
-    }
-
-    /// See [`Settings::upstream`].
-    fn upstream(&self) -> Vec<Url> {
-        Vec::new()
-    }
-
-    /// See [`Settings::data_names`].
-    fn data_names(&self) -> Option<Vec<String>> {
-        None
-    }
-}
-
-impl<S: Settings> Opener for S {
-    fn replays(&self) -> bool {
-        S::REPLAYS
-    }
-
-    fn budget(&self) -> Budget {
-        Settings::budget(self)
-    }
-
-    fn upstream(&self) -> Vec<Url> {
-        Settings::upstream(self)
-    }
-
-    fn data_names(&self) -> Option<Vec<String>> {
-        Settings::data_names(self)
-    }
-
-    fn open(&self, context: &Context) -> anyhow::Result<Box<dyn Source>> {
-        Settings::open(self.clone(), context)
-    }
 }
 
 /// Something wrong with a value of a YAML file.
