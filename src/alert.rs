@@ -52,11 +52,13 @@ pub enum Kind {
     BrokenFile,
     /// A source has brought as much as it may.
     OverBudget,
+    /// A field that records may do without is gone.
+    FieldGone,
 }
 
 impl Kind {
     /// Every kind, in the order of this type.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::DiskFull,
         Self::Stopped,
         Self::Damage,
@@ -71,6 +73,7 @@ impl Kind {
         Self::LoaderBehind,
         Self::BrokenFile,
         Self::OverBudget,
+        Self::FieldGone,
     ];
 
     /// The word for it in YAML, JSON and the ledger.
@@ -90,6 +93,7 @@ impl Kind {
             Self::LoaderBehind => "loader_behind",
             Self::BrokenFile => "broken_file",
             Self::OverBudget => "over_budget",
+            Self::FieldGone => "field_gone",
         }
     }
 }

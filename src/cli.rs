@@ -71,6 +71,10 @@ pub enum Command {
     Try(commands::try_source::Try),
     /// Make the records again of what `run --record` has kept, without asking anybody
     Replay(commands::replay::Replay),
+    /// Write a first file for a source, made of what you see on its page
+    New(commands::new::New),
+    /// Compare what sources make of saved pages with what their files expect
+    Test(commands::test::Test),
     /// Follow a stream's lines as they are committed
     Tail(commands::tail::Tail),
     /// What was collected and what was not: time, gaps with their causes, ticks, records
@@ -117,6 +121,8 @@ impl Cli {
             Command::Check(command) => command.run(&self.global),
             Command::Try(command) => command.run(&self.global),
             Command::Replay(command) => command.run(&self.global),
+            Command::New(command) => command.run(&self.global),
+            Command::Test(command) => command.run(&self.global),
             Command::Tail(command) => command.run(&self.global),
             Command::Coverage(command) => command.run(&self.global),
             Command::Status(command) => command.run(&self.global),

@@ -6,6 +6,7 @@
 mod alerts;
 mod common;
 mod diagnostic;
+mod drift;
 mod http;
 mod keys;
 mod load;
@@ -28,9 +29,10 @@ use serde::{Deserialize, Serialize};
 pub use self::alerts::{Alert, Incidents};
 pub use self::common::check_name;
 pub use self::diagnostic::Diagnostic;
+pub use self::drift::{Drift, HitRate};
 pub use self::http::{Http, HttpKeys};
 pub use self::keys::nearest;
-pub use self::load::{Outside, is_source_file, load_service, load_source, place_of, read_source};
+pub use self::load::{Outside, diagnostic_at, is_source_file, load_service, load_source, place_of, read_source};
 pub use self::loaders::{BatchKeys, Load, Patterns};
 pub use self::substitute::{expand, files_named};
 use crate::context::Context;
@@ -189,6 +191,8 @@ pub struct SourceConfig {
     pub timezone: Tz,
     /// How often a stream may connect.
     pub connects: Connects,
+    /// When its ticks fail so often that a person is told.
+    pub drift: Drift,
     /// Whether it may connect to private networks by names of the public internet.
     pub allow_private: bool,
     /// The adapter's part.

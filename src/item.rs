@@ -60,6 +60,9 @@ pub struct Change {
     pub before: Option<(DateTime<Utc>, String)>,
     /// What it is now.
     pub after: String,
+    /// What is wrong with it, in words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
 }
 
 /// How one field of an item came about: what `tapline try` shows.
@@ -86,6 +89,27 @@ pub struct Finding {
     /// Why there is no value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// What is proposed for a field that a page lacks.
+#[derive(Debug, Clone, Serialize)]
+pub struct Suggestion {
+    /// Which field, as its path in the source's YAML.
+    pub field: String,
+    /// Its text on the page that had it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub was: Option<String>,
+    /// The likeliest first.
+    pub proposals: Vec<Proposal>,
+}
+
+/// A rule, and what it finds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Proposal {
+    /// As it would stand in the file.
+    pub rule: String,
+    /// The text that it finds on the page as it is now.
+    pub text: String,
 }
 
 /// Upstream's JSON as it came, for [`Item::data`].

@@ -3,7 +3,8 @@
 use url::Url;
 
 use crate::context::Context;
-use crate::source::{Budget, Problem, Settings, Source};
+use crate::item::{Finding, Suggestion};
+use crate::source::{Batch, Budget, PageTest, Problem, Settings, Source};
 
 /// Reads an adapter's part of a source file, or says everything that is wrong with it.
 pub type ParseSettings = fn(serde_json::Value) -> Result<Box<dyn Opener>, Vec<Problem>>;
@@ -71,6 +72,26 @@ pub trait Opener: Send + Sync {
     fn data_names(&self) -> Option<Vec<String>> {
         None
     }
+
+    /// See [`Settings::tests`].
+    fn tests(&self) -> Vec<PageTest> {
+        Vec::new()
+    }
+
+    /// See [`Settings::read_page`].
+    fn read_page(&self, _page: &[u8]) -> Option<anyhow::Result<(Batch, Vec<Finding>)>> {
+        None
+    }
+
+    /// See [`Settings::suggest`].
+    fn suggest(
+        &self,
+        _now: &str,
+        _was: Option<&str>,
+        _values: &[(String, String)],
+    ) -> Option<anyhow::Result<Vec<Suggestion>>> {
+        None
+    }
 }
 
 impl<S: Settings> Opener for S {
@@ -88,6 +109,23 @@ impl<S: Settings> Opener for S {
 
     fn data_names(&self) -> Option<Vec<String>> {
         Settings::data_names(self)
+    }
+
+    fn tests(&self) -> Vec<PageTest> {
+        Settings::tests(self)
+    }
+
+    fn read_page(&self, page: &[u8]) -> Option<anyhow::Result<(Batch, Vec<Finding>)>> {
+        Settings::read_page(self, page)
+    }
+
+    fn suggest(
+        &self,
+        now: &str,
+        was: Option<&str>,
+        values: &[(String, String)],
+    ) -> Option<anyhow::Result<Vec<Suggestion>>> {
+        Settings::suggest(self, now, was, values)
     }
 
     fn open(&self, context: &Context) -> anyhow::Result<Box<dyn Source>> {

@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::context::Context;
 use crate::cursor::{Cursor, Recall};
-use crate::item::{Change, Finding, Item, Reject};
+use crate::item::{Change, Finding, Item, Reject, Suggestion};
 pub use crate::opener::{Adapter, Opener, ParseSettings};
 pub use crate::outcome::Outcome;
 
@@ -70,6 +70,35 @@ pub trait Source: Send {
     fn notes(&mut self) -> Vec<Note> {
         Vec::new()
     }
+
+    /// The page that the last [`explain`](Self::explain) fetched, for those who save it.
+    fn fetched(&mut self) -> Option<String> {
+        None
+    }
+
+    /// What is not as it should be at this moment, though records come. The driver asks after every
+    /// [`next`](Self::next) that brought a batch, and a person is told, mildly.
+    fn ailments(&self) -> Vec<Ailment> {
+        Vec::new()
+    }
+}
+
+/// Something that is not as it should be, though records come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ailment {
+    /// What it is about, such as the path of a field.
+    pub about: String,
+    /// What is wrong, in words.
+    pub why: String,
+}
+
+/// A page that somebody saved, and what a source is expected to make of it.
+#[derive(Debug, Clone)]
+pub struct PageTest {
+    /// The page's file, from the folder of the source's own.
+    pub page: String,
+    /// What is expected: fields by name, a list of records, `outcome` or `rejects`.
+    pub expect: serde_json::Value,
 }
 
 /// Something about the source itself that belongs in the ledger.
@@ -216,6 +245,27 @@ pub trait Settings: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'stati
     /// The names that a record's `data` has, where the file alone says them. `None`, the default, is for what upstream
     /// names itself.
     fn data_names(&self) -> Option<Vec<String>> {
+        None
+    }
+
+    /// What the file itself says that saved pages become.
+    fn tests(&self) -> Vec<PageTest> {
+        Vec::new()
+    }
+
+    /// Makes of a page that somebody saved what it would make of a fetched one. `None`, the default: it reads no pages.
+    fn read_page(&self, _page: &[u8]) -> Option<anyhow::Result<(Batch, Vec<Finding>)>> {
+        None
+    }
+
+    /// Proposes rules for the fields that the page `now` lacks. `was` is a page that had them; `values` are texts that
+    /// somebody sees now, by the field's name. `None`, the default: it reads no pages.
+    fn suggest(
+        &self,
+        _now: &str,
+        _was: Option<&str>,
+        _values: &[(String, String)],
+    ) -> Option<anyhow::Result<Vec<Suggestion>>> {
         None
     }
 

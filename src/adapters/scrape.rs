@@ -12,12 +12,18 @@
 mod amount;
 mod asking;
 mod asks;
+pub mod author;
+mod compounds;
+mod contract;
 mod convert;
 mod css;
 mod currency;
+mod drift;
 mod early;
+mod elsewhere;
 mod embedded;
 mod emit;
+mod expect;
 mod extract;
 mod field;
 mod follow;
@@ -25,9 +31,11 @@ mod for_each;
 mod form;
 mod forms;
 mod gate;
+mod history;
 mod keep;
 mod locale;
 mod login;
+mod looks;
 mod memory;
 mod microdata;
 mod moment;
@@ -39,6 +47,7 @@ mod place;
 mod placeholder;
 mod plain;
 mod plan;
+mod presence;
 mod provenance;
 mod reading;
 mod refusal;
@@ -47,11 +56,13 @@ mod round;
 mod rows;
 mod same;
 mod select;
+mod selector;
 mod served;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod text;
+mod trust;
 mod unique;
 mod value;
 mod visit;
@@ -70,6 +81,7 @@ use url::Url;
 pub use self::asking::{BodyKeys, MethodName, ProxyUrl};
 use self::asks::Ask;
 pub use self::emit::{Emit, EmitOn};
+pub use self::expect::TestKeys;
 pub use self::extract::{Extraction, extract};
 pub use self::for_each::{ForEach, InData};
 pub use self::locale::Locale;
@@ -84,13 +96,14 @@ pub use self::settings::{
     Bound, Clocks, Field, FieldType, Fields, Format, HtmlPart, Near, NumberFormat, NumberGrouping, OnMissing, Rows,
     Script, TextPart, Texts, Timeout, Words,
 };
+pub use self::trust::{AcceptAfter, Jump, Scalar};
 pub use self::unique::Unique;
 use crate::auth::Auth;
 use crate::context::Context;
 use crate::cursor::{Cursor, Recall};
 use crate::fetch::{Fetcher, Manners};
-use crate::item::Finding;
-use crate::source::{Batch, Note, Problem, Settings, Source, SourceError};
+use crate::item::{Finding, Suggestion};
+use crate::source::{Ailment, Batch, Note, PageTest, Problem, Settings, Source, SourceError};
 use crate::units::Size;
 
 /// A second complete source file, for pages that hold many records.
@@ -192,6 +205,9 @@ pub struct Scrape {
     /// The field, of type datetime, that says when it happened; it becomes the records' `published_at`.
     #[serde(default)]
     pub published_at: Option<String>,
+    /// Pages that were saved, with what they must become: `tapline test` compares, without asking anybody.
+    #[serde(default, skip_serializing)]
+    pub tests: Vec<TestKeys>,
 }
 
 fn default_max_body() -> Size {
@@ -218,6 +234,7 @@ impl Settings for Scrape {
         problems.extend(self.pages.iter().flat_map(Paging::problems));
         problems.extend(self.render.iter().flat_map(Render::problems));
         problems.extend(self.provenance_problem());
+        problems.extend(expect::problems(&self.tests, &self.fields));
         problems.extend(self.login.iter().flat_map(|login| login.problems(self.cookies)));
         let has_rows = self.records.is_some();
         problems.extend(self.follow.iter().flat_map(|follow| follow.problems(&self.fields)));
@@ -237,6 +254,23 @@ impl Settings for Scrape {
 
     fn data_names(&self) -> Option<Vec<String>> {
         Some(self.names_in_data())
+    }
+
+    fn tests(&self) -> Vec<PageTest> {
+        self.tests.iter().map(TestKeys::test).collect()
+    }
+
+    fn read_page(&self, page: &[u8]) -> Option<anyhow::Result<(Batch, Vec<Finding>)>> {
+        Some(expect::read_page(self, page))
+    }
+
+    fn suggest(
+        &self,
+        now: &str,
+        was: Option<&str>,
+        values: &[(String, String)],
+    ) -> Option<anyhow::Result<Vec<Suggestion>>> {
+        Some(expect::plan(self).and_then(|plan| author::suggest(&plan, now, was, values)))
     }
 
     fn open(self, context: &Context) -> anyhow::Result<Box<dyn Source>> {
@@ -261,6 +295,7 @@ impl Settings for Scrape {
             unique: self.unique.clone().map(|unique| unique::Seen::new(unique, context.source())),
             slot: None,
             notes: Vec::new(),
+            fetched: None,
             scrape: self,
         }))
     }
@@ -290,6 +325,8 @@ struct Pages {
     /// The scheduled time of the tick.
     slot: Option<DateTime<Utc>>,
     notes: Vec<Note>,
+    /// The first page that was last explained.
+    fetched: Option<String>,
 }
 
 #[async_trait]
@@ -312,6 +349,14 @@ impl Source for Pages {
 
     fn notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
+    }
+
+    fn fetched(&mut self) -> Option<String> {
+        self.fetched.take()
+    }
+
+    fn ailments(&self) -> Vec<Ailment> {
+        self.all_ailments()
     }
 
     async fn next(&mut self) -> Result<Batch, SourceError> {

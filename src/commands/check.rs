@@ -9,6 +9,7 @@ use crate::cli::Global;
 use crate::config::{self, Diagnostic, SourceConfig};
 use crate::pipeline::driver::Streams;
 use crate::pipeline::service::link_of;
+use crate::source::PageTest;
 
 use super::sources;
 
@@ -40,6 +41,7 @@ impl Check {
         let paths = if self.paths.is_empty() { vec![global.sources.clone()] } else { self.paths };
         let checked = Checked::of(&paths);
         wrong.extend(checked.wrong);
+        wrong.extend(checked.good.iter().flat_map(pages_gone));
         wrong.sort();
         let mut out = io::stdout().lock();
         if self.json {
@@ -93,12 +95,12 @@ impl Checked {
     }
 }
 
-fn many(word: &str, count: usize) -> String {
+pub(super) fn many(word: &str, count: usize) -> String {
     if count == 1 { word.to_owned() } else { format!("{word}s") }
 }
 
 /// The source files that a path means, in order.
-fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -107,6 +109,25 @@ fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = entries?.into_iter().filter(|file| config::is_source_file(file)).collect();
     files.sort();
     Ok(files)
+}
+
+/// Pages of its tests that are not there. A source runs without them.
+fn pages_gone(config: &SourceConfig) -> Vec<Diagnostic> {
+    let folder = config.path.parent().unwrap_or(Path::new(""));
+    let tests = config.settings.tests();
+    let gone = tests.iter().enumerate().filter(|(_, test)| !folder.join(&test.page).is_file());
+    let diagnostic = |(index, test): (usize, &PageTest)| {
+        let path = ["tests".to_owned(), index.to_string(), "page".to_owned()];
+        let message = format!(
+            "there is no page {} beside the file; `tapline try {} --save {0}` makes one",
+            folder.join(&test.page).display(),
+            config.path.display()
+        );
+        // What the file takes from elsewhere is nobody's business.
+        let message = crate::secrets::hide(&message).into_owned();
+        config::diagnostic_at(&config.path, &path, message)
+    };
+    gone.map(diagnostic).collect()
 }
 
 /// What no file alone shows: two sources of one name, or one link for two streams.

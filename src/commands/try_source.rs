@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::bail;
+
 use crate::cli::Global;
+use crate::config::SourceConfig;
 use crate::context::{Context, SystemClock};
 use crate::item::Finding;
 use crate::report::trial::Report;
@@ -16,6 +19,7 @@ use crate::units::Span;
 use super::simulate::parse_span;
 use super::sources;
 use super::terminal::harmless;
+use super::{saved, suggest};
 
 /// How many records are shown with all their fields; of the others only what went wrong is.
 const ROWS_SHOWN: usize = 3;
@@ -26,7 +30,11 @@ const LINES_SHOWN: usize = 10;
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  tapline try sources/bseindex.yaml")]
+#[command(after_help = "Examples:
+  tapline try sources/bseindex.yaml
+  tapline try sources/bseindex.yaml --save sources/fixtures/bse.html   and keep the page, for a test
+  tapline try sources/bseindex.yaml --page sources/fixtures/bse.html   of that page, without asking anybody
+  tapline try sources/bseindex.yaml --suggest                          where the fields may have gone")]
 pub struct Try {
     /// The source's file
     #[arg(value_name = "FILE")]
@@ -34,9 +42,30 @@ pub struct Try {
     /// How long to listen to a stream
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span)]
     listen: Span,
+    /// Read this page, which somebody saved, instead of asking the site
+    #[arg(long, value_name = "PAGE", conflicts_with = "save")]
+    page: Option<PathBuf>,
+    /// Keep the page that was fetched in this file, which must not be there yet
+    #[arg(long, value_name = "PAGE")]
+    save: Option<PathBuf>,
+    /// Propose selectors for the fields that the page lacks
+    #[arg(long)]
+    suggest: bool,
+    /// With --suggest: a page that had the fields, instead of the one that the data folder has kept
+    #[arg(long, value_name = "PAGE", requires = "suggest")]
+    was: Option<PathBuf>,
+    /// With --suggest: what a field's text is on the page now
+    #[arg(long, value_name = "NAME=TEXT", requires = "suggest", value_parser = named)]
+    value: Vec<(String, String)>,
     /// Print one JSON object with everything
     #[arg(long)]
     json: bool,
+}
+
+/// A name and a text.
+fn named(text: &str) -> Result<(String, String), String> {
+    let (name, text) = text.split_once('=').ok_or("write NAME=TEXT, such as price=59,465.68")?;
+    Ok((name.trim().to_owned(), text.to_owned()))
 }
 
 impl Try {
@@ -44,7 +73,7 @@ impl Try {
     ///
     /// # Errors
     /// When the source cannot be set up, or standard output cannot be written.
-    pub fn run(self, _global: &Global) -> anyhow::Result<ExitCode> {
+    pub fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let config = match sources::load_source(&self.file) {
             Ok(config) => config,
             Err(wrong) => {
@@ -53,19 +82,55 @@ impl Try {
             }
         };
         let context = Context::new(Arc::new(SystemClock));
-        let report = tokio::runtime::Runtime::new()?.block_on(async {
-            let mut source = config.open(&context)?;
-            let listen = config.schedule.is_none().then_some(self.listen.0);
-            anyhow::Ok(Report::of(&config.name, source.as_mut(), listen, &context).await)
-        })?;
+        let (report, fetched) = match &self.page {
+            Some(page) => (saved::read(&config, page, &context)?, Some(saved::text(page)?)),
+            None => self.ask(&config, &context)?,
+        };
+        if self.suggest {
+            return self.proposed(&config, fetched, &report, global);
+        }
         let text = if self.json { serde_json::to_string(&report)? + "\n" } else { to_text(&report) };
         std::io::stdout().write_all(secrets::hide(&text).as_bytes())?;
         Ok(if report.outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
+impl Try {
+    fn ask(&self, config: &SourceConfig, context: &Context) -> anyhow::Result<(Report, Option<String>)> {
+        tokio::runtime::Runtime::new()?.block_on(async {
+            let mut source = config.open(context)?;
+            let listen = config.schedule.is_none().then_some(self.listen.0);
+            let report = Report::of(&config.name, source.as_mut(), listen, context).await;
+            let fetched = source.fetched();
+            if let Some(file) = &self.save {
+                saved::save(file, fetched.as_deref())?;
+            }
+            Ok((report, fetched))
+        })
+    }
+
+    fn proposed(
+        &self,
+        config: &SourceConfig,
+        now: Option<String>,
+        report: &Report,
+        global: &Global,
+    ) -> anyhow::Result<ExitCode> {
+        let Some(now) = now else {
+            bail!("no page came to look into: {}", report.error.as_deref().unwrap_or(report.outcome.as_str()));
+        };
+        let was = suggest::was(config, self.was.as_deref(), global)?;
+        let found = suggest::suggestions(config, &now, was.as_ref(), &self.value)?;
+        let text =
+            if self.json { serde_json::to_string(&found)? + "\n" } else { suggest::to_text(&found, was.as_ref()) };
+        std::io::stdout().write_all(secrets::hide(&text).as_bytes())?;
+        let is_helped = found.iter().all(|suggestion| !suggestion.proposals.is_empty());
+        Ok(if is_helped { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
 /// The report for people, safe on a terminal.
-fn to_text(report: &Report) -> String {
+pub(super) fn to_text(report: &Report) -> String {
     let mut out = String::new();
     write_text(report, &mut out).expect("invariant: a string takes all that is written");
     out
@@ -104,7 +169,7 @@ fn shown_findings(report: &Report) -> impl Iterator<Item = &Finding> {
     first.into_iter().chain(faults.take(LINES_SHOWN))
 }
 
-fn write_finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
+pub(super) fn write_finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
     let row = finding.row.map_or_else(String::new, |row| format!(", row {row}"));
     let page = finding.page.as_ref().map_or_else(String::new, |page| format!(", page {}", harmless(page)));
     writeln!(out, "{}{row}{page}", harmless(&finding.field))?;

@@ -12,7 +12,7 @@ use crate::template::Template;
 use crate::units::Span;
 
 use super::keys::nearest;
-use super::{Compress, Connects, Retain, Rotate};
+use super::{Compress, Connects, Drift, Retain, Rotate};
 
 /// The keys that all sources share.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -42,6 +42,9 @@ pub(super) struct Common {
     /// How often a stream may connect, whatever happens to its connections: 15 times in 15m by default.
     #[serde(default)]
     pub(super) connects: Option<Connects>,
+    /// When so many ticks of a polled source fail that a person is told.
+    #[serde(default)]
+    pub(super) drift: Option<Drift>,
     /// Whether the source may connect to this machine and to private networks where its file names them only by a name
     /// of the public internet. What the file names by address, or by a name of a private network, is always allowed;
     /// where a redirect or a name server leads is not.

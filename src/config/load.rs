@@ -78,6 +78,7 @@ fn source_of(
         let schedule = schedule_of(common, adapter, &mut reading);
         check_output(common, settings.as_deref(), &mut reading);
         check_connects(common, adapter, &mut reading);
+        check_drift(common, adapter, &mut reading);
         let key = if common.cron.is_some() { "cron" } else { "every" };
         if let Some(Err(message)) =
             schedule.as_ref().filter(|_| reading.is_right()).map(|schedule| (outside.schedule)(&name, schedule))
@@ -97,6 +98,7 @@ fn source_of(
         schedule,
         timezone: common.timezone.0,
         connects: common.connects.unwrap_or_default(),
+        drift: common.drift.unwrap_or_default(),
         allow_private: common.allow_private,
         output: output_of(common),
         settings: settings.into(),
@@ -267,11 +269,30 @@ fn check_connects(common: &Common, adapter: &Adapter, reading: &mut Reading<'_>)
     }
 }
 
+fn check_drift(common: &Common, adapter: &Adapter, reading: &mut Reading<'_>) {
+    let Some(drift) = common.drift else { return };
+    if !adapter.polled {
+        let kind = adapter.kind;
+        let message = format!("a source of kind {kind} is a stream, and has no ticks that fail; leave the key out");
+        reading.add([Problem::new(["drift"], message)]);
+    } else if drift.alert_after == Some(0) {
+        reading.add([Problem::new(["drift", "alert_after"], "0 is too small; at least 1")]);
+    }
+}
+
 /// Where a value stands in a file, as `file:line:column`; the file alone when it is not there any more.
 pub fn place_of(file: &Path, key: &[String]) -> String {
     let Ok(reading) = Reading::begin(file, &|_| None) else { return file.display().to_string() };
     let place = reading.tree.place_of(key);
     Diagnostic::new(file, place, &[], "").place()
+}
+
+/// Something wrong with a value of a file, at its place.
+pub fn diagnostic_at(file: &Path, key: &[String], message: impl Into<String>) -> Diagnostic {
+    match Reading::begin(file, &|_| None) {
+        Ok(reading) => Diagnostic::new(file, reading.tree.place_of(key), key, message),
+        Err(_) => Diagnostic::of_file(file, message),
+    }
 }
 
 fn check_rotate(path: &[&str], rotate: super::Rotate) -> Vec<Problem> {

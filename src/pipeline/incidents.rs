@@ -36,6 +36,9 @@ pub struct Condition {
     pub last: Option<DateTime<Utc>>,
     /// Of how many ticks in a row, where there are ticks; else zero.
     pub count: u64,
+    /// Of how many it is told at once, where its file says so.
+    #[serde(default)]
+    pub enough: Option<u64>,
     /// Why, in one line.
     pub why: String,
 }
@@ -55,6 +58,7 @@ fn key(kind: Kind, name: &str) -> String {
         Kind::Damage => format!("data/{name}"),
         Kind::LoaderParked | Kind::StoreDown | Kind::LoaderBehind => format!("loader/{name}"),
         Kind::BrokenFile => format!("file/{name}"),
+        Kind::FieldGone => format!("field/{name}"),
         Kind::Refused | Kind::LayoutChanged | Kind::Blocked | Kind::Broken | Kind::Stalled | Kind::OverBudget => {
             format!("source/{name}")
         }

@@ -108,7 +108,15 @@ impl Shared {
         self.ledger.note("damage", &entry).await?;
         let why = format!("committed lines of segment {segment} are missing, from byte {from} to {to}");
         let now = Some(self.context.now());
-        let damage = Condition { kind: Kind::Damage, name: stream.to_string(), since: now, last: None, count: 0, why };
+        let damage = Condition {
+            kind: Kind::Damage,
+            name: stream.to_string(),
+            since: now,
+            last: None,
+            count: 0,
+            enough: None,
+            why,
+        };
         self.damage.lock().unwrap_or_else(PoisonError::into_inner).push(damage);
         Ok(())
     }

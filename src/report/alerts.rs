@@ -154,6 +154,7 @@ impl Words {
             Kind::OverBudget => {
                 "nothing, or a larger `budget`; it goes on by itself when the time has come.".to_owned()
             }
+            Kind::FieldGone => format!("records come without it; `tapline try {file}` shows what is found."),
         }
     }
 }
@@ -167,6 +168,7 @@ fn is_of_source(kind: Kind) -> bool {
             | Kind::Broken
             | Kind::Stalled
             | Kind::OverBudget
+            | Kind::FieldGone
             | Kind::BrokenFile
     )
 }
@@ -281,6 +283,7 @@ fn opened(kind: Kind, who: &str, be: &str, its: &str) -> String {
         Kind::LoaderBehind => format!("{who} {be} far behind"),
         Kind::BrokenFile => format!("{who}: {its} YAML cannot be read"),
         Kind::OverBudget => format!("{who}: the budget is used up"),
+        Kind::FieldGone => format!("{who}: a field is gone"),
     }
 }
 
@@ -293,6 +296,7 @@ fn over(kind: Kind, who: &str, are: bool) -> String {
         Kind::LoaderBehind => format!("{who} {be} caught up"),
         Kind::BrokenFile => format!("{who}: the YAML is in order"),
         Kind::OverBudget => format!("{who} collect{s} again"),
+        Kind::FieldGone => format!("{who}: the field is there again"),
         _ => format!("{who} {be} well again"),
     }
 }
@@ -459,6 +463,9 @@ mod tests {
         x: the budget is used up
           To do: nothing, or a larger `budget`; it goes on by itself when the time has come.
           x collects again
+        x: a field is gone
+          To do: records come without it; `tapline try sources/x.yaml` shows what is found.
+          x: the field is there again
         ");
     }
 

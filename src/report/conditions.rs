@@ -79,7 +79,15 @@ fn of_loader(committed: &Committed, loader: &Declared) -> Option<Option<Conditio
         State::Loading => return Some(behind(committed, loader, &health)),
     };
     let why = health.error.unwrap_or_default();
-    Some(Some(Condition { kind, name: name.to_string(), since: Some(health.since), last: None, count: 0, why }))
+    Some(Some(Condition {
+        kind,
+        name: name.to_string(),
+        since: Some(health.since),
+        last: None,
+        count: 0,
+        enough: None,
+        why,
+    }))
 }
 
 /// That a loader does not keep up.
@@ -94,6 +102,7 @@ fn behind(committed: &Committed, loader: &Declared, health: &Health) -> Option<C
         since: Some(since),
         last: None,
         count: 0,
+        enough: None,
         why,
     })
 }
@@ -130,7 +139,7 @@ pub fn nearly_full(free: u64, least: u64, is_open: bool) -> Option<Condition> {
 
 /// Something that is wrong with the service as a whole.
 pub fn of_service(kind: Kind, why: impl Into<String>) -> Condition {
-    Condition { kind, name: String::new(), since: None, last: None, count: 0, why: why.into() }
+    Condition { kind, name: String::new(), since: None, last: None, count: 0, enough: None, why: why.into() }
 }
 
 #[cfg(test)]

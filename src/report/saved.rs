@@ -57,6 +57,34 @@ pub struct Tally {
     pub minutes: Vec<(i64, u64)>,
     /// What a billed source has spent.
     pub spent: Option<Spent>,
+    /// That too few of the last ticks are good.
+    pub unreliable: Option<Unreliable>,
+    /// What is not as it should be though records come, by what it is about.
+    pub ailments: BTreeMap<String, Ailing>,
+}
+
+/// That too few of the last ticks are good.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Unreliable {
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// How many failed.
+    pub failed: u64,
+    /// Of how many.
+    pub of: u64,
+    /// What the last failure was.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: String,
+}
+
+/// Something that is not as it should be though records come.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Ailing {
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// What is wrong.
+    pub why: String,
 }
 
 /// A stream that has no connection.
@@ -110,6 +138,8 @@ impl SavedSource {
                 published_at: part(&tally, "published_at"),
                 minutes: part(&tally, "minutes").unwrap_or_default(),
                 spent: part(&tally, "spent"),
+                unreliable: part(&tally, "unreliable"),
+                ailments: part(&tally, "ailments").unwrap_or_default(),
             },
         }
     }

@@ -12,7 +12,7 @@ use crate::source::Outcome;
 
 use super::committed::Running;
 use super::lengths::words;
-use super::saved::{SavedSource, Tally};
+use super::saved::{SavedSource, Tally, Unreliable};
 
 /// A driver gives a call five minutes, and a stream saves each minute that it is alive: one that says nothing for
 /// longer has stalled.
@@ -40,6 +40,8 @@ pub enum File {
         kind: String,
         /// When it falls due, if it is polled.
         slots: Option<Slots>,
+        /// How many failed ticks in a row are told at once, where the file says so.
+        alert_after: Option<u64>,
     },
     /// It says `enabled: false`.
     Disabled,
@@ -56,7 +58,8 @@ impl File {
             return Self::Disabled;
         }
         let slots = config.schedule.as_ref().map(|schedule| Slots::new(&config.name, schedule));
-        Self::Good { kind: config.kind.to_owned(), slots: slots.and_then(Result::ok) }
+        let alert_after = config.drift.alert_after;
+        Self::Good { kind: config.kind.to_owned(), slots: slots.and_then(Result::ok), alert_after }
     }
 
     /// What the folder of sources holds there.
@@ -177,6 +180,7 @@ impl Facts {
         let is_well = trouble.as_ref().is_none_or(|trouble| !trouble.is_long);
         let mut parts = vec![Self::what(saved, now)];
         parts.extend(trouble.and_then(|trouble| trouble.words));
+        parts.extend(tally.ailments.keys().map(|about| format!("{about} is gone")));
         if !matches!(tally.state.as_deref(), Some("refused" | "over_budget" | "stopped" | "finished")) {
             parts.extend(last_record(tally, now));
         }
@@ -229,7 +233,10 @@ impl Facts {
             found.push(self.condition(Kind::BrokenFile, None, format!("{wrong}{still}")));
         }
         match &self.saved {
-            Some(saved) => found.extend(self.trouble(saved, now).map(|trouble| trouble.condition)),
+            Some(saved) => {
+                found.extend(self.trouble(saved, now).map(|trouble| trouble.condition));
+                found.extend(self.ailing(saved));
+            }
             None if found.is_empty() && !self.unknown(now).1 => {
                 found.push(self.condition(Kind::Stalled, None, "it has not started".to_owned()));
             }
@@ -239,7 +246,7 @@ impl Facts {
     }
 
     fn condition(&self, kind: Kind, since: Option<DateTime<Utc>>, why: String) -> Condition {
-        Condition { kind, name: self.name.clone(), since, last: None, count: 0, why }
+        Condition { kind, name: self.name.clone(), since, last: None, count: 0, enough: None, why }
     }
 
     /// What is wrong with it.
@@ -257,7 +264,7 @@ impl Facts {
                     words: Some(words),
                     is_long: true,
                 });
-                stalled.or_else(|| self.failing(saved, now)).or_else(|| self.lost(saved, now))
+                stalled.or_else(|| self.ticks_fail(saved, now)).or_else(|| self.lost(saved, now))
             }
         }
     }
@@ -286,13 +293,38 @@ impl Facts {
         is_silent.then(|| format!("stalled: no sign of life for {}", length(silent)))
     }
 
+    /// That ticks fail: all of them for a while, or too many of the last ones. What began first is what is wrong.
+    fn ticks_fail(&self, saved: &SavedSource, now: DateTime<Utc>) -> Option<Trouble> {
+        let found = [self.failing(saved, now), self.unreliable(saved, now)];
+        found.into_iter().flatten().min_by_key(|trouble| trouble.condition.since)
+    }
+
+    /// That too few of the last ticks were good.
+    fn unreliable(&self, saved: &SavedSource, now: DateTime<Utc>) -> Option<Trouble> {
+        let Unreliable { since, failed, of, outcome, reason } = saved.tally.unreliable.clone()?;
+        let why = format!("{failed} of the last {of} ticks failed, the last with {}: {reason}", outcome.as_str());
+        let words = Some(why.clone());
+        let condition = self.condition(kind_of(outcome), Some(since), why);
+        Some(Trouble { condition, words, is_long: now - since >= FAILING_MAX })
+    }
+
+    /// That fields are gone that records may do without.
+    fn ailing(&self, saved: &SavedSource) -> Option<Condition> {
+        let since = saved.tally.ailments.values().map(|ailing| ailing.since).min()?;
+        let why: Vec<String> =
+            saved.tally.ailments.iter().map(|(about, ailing)| format!("{about}: {}", ailing.why)).collect();
+        Some(self.condition(Kind::FieldGone, Some(since), why.join("; and ")))
+    }
+
     /// That no tick has been good since one failed.
     fn failing(&self, saved: &SavedSource, now: DateTime<Utc>) -> Option<Trouble> {
         let Failing { since, last, count, outcome, reason } = saved.book.as_ref()?.failing()?;
         let why =
             if reason.is_empty() { outcome.as_str().to_owned() } else { format!("{}: {reason}", outcome.as_str()) };
         let words = format!("failing for {}: {why}", length(now - since));
-        let condition = Condition { last: Some(last), count, ..self.condition(kind_of(outcome), Some(since), reason) };
+        let enough = if let File::Good { alert_after, .. } = &self.file { *alert_after } else { None };
+        let condition = self.condition(kind_of(outcome), Some(since), reason);
+        let condition = Condition { last: Some(last), count, enough, ..condition };
         Some(Trouble { condition, words: Some(words), is_long: now - since >= FAILING_MAX })
     }
 
@@ -373,7 +405,7 @@ mod tests {
         let slots = slots.then(|| Slots::new("one", &schedule).unwrap());
         Facts {
             name: "one".into(),
-            file: File::Good { kind: "x_stream".into(), slots },
+            file: File::Good { kind: "x_stream".into(), slots, alert_after: None },
             saved: (!saved.is_null()).then(|| SavedSource::read(&to_raw_value(saved).unwrap())),
             service: Some(Running { pid: Some(7), since: Some(now() - TimeDelta::hours(9)) }),
         }
@@ -506,6 +538,42 @@ mod tests {
         assert_eq!((found[0].kind, found[1].kind), (Kind::BrokenFile, Kind::Broken));
         assert_eq!(found[0].why, "one.yaml:2:1: unknown key; its last good version still runs");
         assert_eq!((found[1].count, found[1].last), (9, Some("2026-11-23T12:00:29Z".parse().unwrap())));
+    }
+
+    #[test]
+    fn a_source_that_fails_now_and_then_and_a_field_that_is_gone_are_told_too() {
+        let since = "2026-11-23T11:40:00Z";
+        let unreliable = json!({"since": since, "failed": 7, "of": 20, "outcome": "missing", "reason": "fields.price: `b` matched nothing"});
+        let ailing = json!({"fields.volume": {"since": since, "why": "`.v` was on every page"}});
+        let run = json!({"outcome": "error", "reason": "status 500", "from": "2026-11-23T12:00:29Z", "to": "2026-11-23T12:00:29Z", "count": 1});
+        let tally = json!({"state": "scheduled", "unreliable": unreliable, "ailments": ailing});
+        let source =
+            facts(&json!({"slot": "2026-11-23T12:00:29Z", "book": {"next": 1, "run": run}, "tally": tally}), true);
+        let words: Vec<String> = source
+            .conditions(now())
+            .iter()
+            .map(|condition| {
+                format!("{} {}: {}", condition.kind.word(), condition.since.unwrap().format("%H:%M"), condition.why)
+            })
+            .collect();
+        assert_eq!(
+            words,
+            [
+                "layout_changed 11:40: 7 of the last 20 ticks failed, the last with missing: fields.price: `b` matched nothing",
+                "field_gone 11:40: fields.volume: `.v` was on every page",
+            ]
+        );
+        let (words, is_well) = source.words(now());
+        assert_eq!(
+            words,
+            "scheduled, 7 of the last 20 ticks failed, the last with missing: fields.price: `b` matched nothing, fields.volume is gone"
+        );
+        assert!(!is_well);
+        let mut source = source;
+        source.saved.as_mut().unwrap().tally.unreliable = None;
+        source.file = File::Good { kind: "scrape".into(), slots: None, alert_after: Some(6) };
+        let found = source.conditions(now());
+        assert_eq!((found[0].kind, found[0].count, found[0].enough), (Kind::Broken, 1, Some(6)));
     }
 
     #[test]

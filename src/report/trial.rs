@@ -32,14 +32,7 @@ pub struct Report {
 impl Report {
     /// Asks once; or listens as long as it is told to.
     pub async fn of(name: &str, source: &mut dyn Source, listen: Option<Duration>, context: &Context) -> Self {
-        let mut report = Self {
-            source: name.into(),
-            outcome: Outcome::Ok,
-            error: None,
-            fields: vec![],
-            records: vec![],
-            rejects: vec![],
-        };
+        let mut report = Self::new(name);
         let result = match listen {
             None => report.ask(source, context).await,
             Some(listen) => {
@@ -52,6 +45,18 @@ impl Report {
             report.fail(&error);
         }
         report
+    }
+
+    /// Of what a source has made of a page that somebody saved.
+    pub fn of_page(name: &str, made: (Batch, Vec<Finding>), context: &Context) -> Self {
+        let mut report = Self::new(name);
+        report.take(made, context);
+        report
+    }
+
+    fn new(name: &str) -> Self {
+        let (fields, records, rejects) = (vec![], vec![], vec![]);
+        Self { source: name.into(), outcome: Outcome::Ok, error: None, fields, records, rejects }
     }
 
     async fn ask(&mut self, source: &mut dyn Source, context: &Context) -> Result<(), SourceError> {

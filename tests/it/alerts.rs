@@ -502,7 +502,7 @@ fn what_is_wrong_with_alerts_is_said_with_its_place() {
     ");
     let said = check("alerts: [{ to: 'https://h/', only: [brokn] }]\nincidents: { afte: 5m, disk_free: lots }\n");
     insta::assert_snapshot!(said, @r"
-    tapline.yaml:2:37: alerts.0.only.0: `brokn` is not known here; allowed: disk_full, stopped, damage, disk_nearly_full, loader_parked, refused, layout_changed, blocked, broken, stalled, store_down, loader_behind, broken_file, over_budget; did you mean `broken`?
+    tapline.yaml:2:37: alerts.0.only.0: `brokn` is not known here; allowed: disk_full, stopped, damage, disk_nearly_full, loader_parked, refused, layout_changed, blocked, broken, stalled, store_down, loader_behind, broken_file, over_budget, field_gone; did you mean `broken`?
     tapline.yaml:3:14: incidents.afte: unknown key; did you mean `after`?
     ");
     tap.settings("");

@@ -213,14 +213,17 @@ impl Week {
         for source in self.sources.iter_mut().filter(|source| (source.from..source.to).contains(&now)) {
             source.live(now);
             set(format!("source/{}", source.name), &source.saved());
-            files.insert(source.name.clone(), File::Good { kind: "scrape".into(), slots: Some(source.slots.clone()) });
+            files.insert(
+                source.name.clone(),
+                File::Good { kind: "scrape".into(), slots: Some(source.slots.clone()), alert_after: None },
+            );
         }
         set("source/posts".into(), &posts(now));
         set("source/research".into(), &research(now));
         set("loader/pg".into(), &loader(is_between(now, "Fri 00:00", "Sat 00:00"), "waiting", "Fri 00:00"));
         set("loader/hook".into(), &loader(is_between(now, "Sun 12:00", "Sun 12:20"), "parked", "Sun 12:00"));
         for stream in ["posts", "research"] {
-            files.insert(stream.into(), File::Good { kind: "x_stream".into(), slots: None });
+            files.insert(stream.into(), File::Good { kind: "x_stream".into(), slots: None, alert_after: None });
         }
         // Somebody edits: a slip that is mended in three minutes, and one that is not seen.
         if is_between(now, "Fri 09:00", "Fri 09:03") || is_between(now, "Fri 14:00", "Fri 16:00") {

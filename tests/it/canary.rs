@@ -45,10 +45,13 @@ fn scrape(base: &str) -> Value {
         "fields": {
             "price": { "css": "span.red14px", "type": "number", "locale": "en-IN" },
             "own": { "css": "span.red14px", "type": "number", "format": { "decimal": ".", "group": ",", "grouping": "indian" } },
-            "word": { "css": "span.red14px", "regex": "([0-9,.]+)", "attr": "class", "on_missing": "null" },
+            "word": { "css": "span.red14px", "regex": "([0-9,.]+)", "attr": "class", "on_missing": "null", "pattern": ".*" },
+            "stand": { "css": "span.gone", "on_missing": "default", "default": "nothing" },
             "is": { "css": "span.gone", "type": "bool", "true": "yes", "false": ["no"], "on_missing": "null" },
             "at": { "css": "span.gone", "type": "datetime", "format": ["%d %b %Y %H:%M"], "timezone": "UTC", "on_missing": "null" },
         },
+        "drift": { "hit_rate": "95%/20", "alert_after": 6 },
+        "tests": [{ "page": "fixtures/page.html", "expect": { "word": "1", "rejects": ["nothing"] } }],
         "output": {
             "stream": "STREAM", "link": "STREAM.out", "format": "{observed_at:%H:%M:%S}, {price}",
             "rotate": { "size": "1MiB", "every": "1h" }, "compress": "zstd", "retain": { "age": "90d", "size": "1GiB" },
@@ -87,7 +90,7 @@ fn scrape_asking(base: &str, auth: &Value, body: &Value) -> Value {
         "kind": "scrape", "url": base, "every": "500ms", "method": "POST", "body": body, "auth": auth,
         "proxy": "http://user:password@127.0.0.1:1/", "tls_verify": false,
         "manners": { "robots": { "ignore": "a contract" }, "delay": "100ms" },
-        "fields": { "price": { "css": ["span.red14px", "b"], "type": "money", "currency": "INR", "locale": "en-IN" } },
+        "fields": { "price": { "css": ["span.red14px", "b"], "type": "money", "currency": "INR", "locale": "en-IN", "max_jump": { "by": "10%", "accept_after": "5 moves" } } },
         "output": { "stream": "STREAM" },
     })
 }
@@ -224,6 +227,11 @@ fn run_and_look(tap: &Tap, sources: &[String], look_at_files: bool) {
 /// Tries every place of a source; those that are taken run together.
 fn every_place(tree: &Value) {
     let (tap, named) = (Tap::new(), Tap::new());
+    for tap in [&tap, &named] {
+        // The page of its tests.
+        std::fs::create_dir(tap.path("sources/fixtures")).unwrap();
+        std::fs::write(tap.path("sources/fixtures/page.html"), "<b>1</b>").unwrap();
+    }
     let mut found = Vec::new();
     places(tree, "", &mut found);
     let (mut ran, mut refused) = (Vec::new(), 0);
@@ -232,8 +240,9 @@ fn every_place(tree: &Value) {
         for (variant, tree) in with_secret(tree, place).iter().enumerate() {
             let name = format!("s{index}-{variant}");
             let text = tree.to_string().replace("STREAM", &name);
-            // What it is told to write it writes: names of files, a type, a rendering. All else is silent there too.
-            let is_name = ["/output/stream", "/output/link", "/output/format", "/type"].contains(&place.as_str());
+            // What it is told to write it writes: names of files, a type, a rendering, a value. All else is silent there too.
+            let told = ["/output/stream", "/output/link", "/output/format", "/type", "/fields/stand/default"];
+            let is_name = told.contains(&place.as_str());
             let tap = if is_name { &named } else { &tap };
             tap.source(&name, &text);
             let file = tap.path("sources").join(format!("{name}.yaml"));

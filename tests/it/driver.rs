@@ -198,6 +198,7 @@ fn config(script: &Script, every: Option<Duration>) -> SourceConfig {
         output: Output::default(),
         timezone: chrono_tz::Tz::UTC,
         connects: tapline::config::Connects::default(),
+        drift: tapline::config::Drift::default(),
         allow_private: false,
         settings: Arc::new(script.clone()),
         fingerprint: "test".into(),

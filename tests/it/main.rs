@@ -32,6 +32,8 @@ mod fields;
 // Sources that ask for more than one page: symbols, lists, links.
 mod asks;
 mod asks_login;
+// Pages that change under a source, and tools for who writes its file.
+mod drift;
 // What `coverage` and `status` say, beside what the files say.
 mod coverage;
 // Pages that a browser draws.

@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 
+use super::contract;
 use super::convert::json_string;
 use super::paging::Links;
 use super::plan::Plan;
@@ -67,6 +68,8 @@ impl Scrape {
         }
         let followed = self.follow.iter().flat_map(|follow| &follow.fields.0);
         names.extend(self.fields.0.iter().chain(followed).map(|(name, _)| name.clone()));
+        let has_stand_in = self.fields.0.iter().any(|(_, field)| field.has_stand_in());
+        names.extend(has_stand_in.then(|| contract::STAND_INS.to_owned()));
         names.extend(self.provenance.then(|| provenance::NAME.to_owned()));
         names
     }

@@ -95,7 +95,8 @@ impl Emit {
         if self.key.is_some() && !has_rows {
             problems.push(Problem::new(["emit", "key"], "one record a page needs no key; it is for `records`"));
         }
-        if self.on == EmitOn::All && (self.fields.is_some() || self.key.is_some() || self.heartbeat.is_some()) {
+        // The key says which row is which, which is of use to others too.
+        if self.on == EmitOn::All && (self.fields.is_some() || self.heartbeat.is_some()) {
             problems
                 .push(Problem::new(["emit", "on"], "`all` writes every record; leave the rest out, or write `change`"));
         }
@@ -215,7 +216,8 @@ pub(super) fn members(data: &str) -> BTreeMap<std::borrow::Cow<'_, str>, &RawVal
     members.into_iter().map(|(name, value)| (name.0, value)).collect()
 }
 
-fn hash(parts: &[&str]) -> String {
+/// A short hash of parts.
+pub(super) fn hash(parts: &[&str]) -> String {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
         hasher.update(&(part.len() as u64).to_le_bytes());

@@ -6,11 +6,13 @@ use chrono::{DateTime, Utc};
 use scraper::ElementRef;
 use serde_json::value::RawValue;
 
+use super::compounds::how_far;
 use super::convert::json_string;
 use super::css::Css;
 use super::early::Early;
 use super::embedded::{Embedded, Found};
 use super::field::Fault;
+use super::looks;
 use super::page::Page;
 use super::place::Json;
 use super::plan::{FieldPlan, Plan, RowsPlan};
@@ -24,10 +26,6 @@ use crate::source::Outcome;
 const DATA_BYTES_MAX: usize = 16 << 20;
 /// Rejects of one page that are kept each; the rest are counted. A changed layout makes all rows alike.
 const REJECTS_MAX: usize = 100;
-/// Below this much text, a page with scripts is likely to be filled by them.
-const SHELL_TEXT_BYTES: usize = 1024;
-/// From this many scripts on, the reader is told that they may be what fills the page.
-const SCRIPTS_MANY: usize = 10;
 
 /// What a page became.
 #[derive(Debug, Default)]
@@ -40,6 +38,17 @@ pub struct Extraction {
     pub(super) served: Vec<Option<usize>>,
     /// Whether every field was at its first place, and right: then more of the page would change nothing.
     pub(super) is_final: bool,
+}
+
+impl Extraction {
+    /// Takes a reject in, unless there are as many as are kept each: then `false`.
+    pub(super) fn reject(&mut self, reject: Reject) -> bool {
+        let has_room = self.rejects.len() < REJECTS_MAX;
+        if has_room {
+            self.rejects.push(reject);
+        }
+        has_room
+    }
 }
 
 /// Extracts what `plan` says from a page.
@@ -128,7 +137,8 @@ impl<'a> Work<'a, '_> {
         let (root, watch) = (self.page.root(), self.watch);
         let rows = matches(root, css, true, watch).take_while(|_| !watch.is_over());
         let count = self.rows(rows.map(Scope::Element));
-        let nothing = (count == 0).then(|| format!("`{}` matched nothing; {}", css.text, self.describe_page()));
+        let nothing = (count == 0)
+            .then(|| format!("`{}` matched nothing{}; {}", css.text, self.how_far(css, root), self.describe_page()));
         self.end_of_rows(css.text.clone(), count, nothing);
     }
 
@@ -218,11 +228,7 @@ impl<'a> Work<'a, '_> {
     }
 
     fn reject(&mut self, reject: Reject) {
-        if self.out.rejects.len() < REJECTS_MAX {
-            self.out.rejects.push(reject);
-        } else {
-            self.more_rejects += 1;
-        }
+        self.more_rejects += usize::from(!self.out.reject(reject));
     }
 
     pub(super) fn page_text(&self) -> String {
@@ -231,16 +237,13 @@ impl<'a> Work<'a, '_> {
 
     /// What somebody needs to know whose selector matched nothing.
     pub(super) fn describe_page(&self) -> String {
-        let text = self.page_text().len();
-        let scripts =
-            self.page.root().descendent_elements().filter(|element| element.value().name() == "script").count();
-        let hint = if scripts >= SCRIPTS_MANY || (scripts > 0 && text < SHELL_TEXT_BYTES) {
-            ", and may need JavaScript"
-        } else {
-            ""
-        };
-        let plural = if scripts == 1 { "" } else { "s" };
-        format!("the page has {} of text and {scripts} script{plural}{hint}", bytesize::ByteSize(text as u64))
+        looks::describe(self.page.root())
+    }
+
+    /// How far a selector gets that matches nothing, in brackets; empty where that says nothing.
+    pub(super) fn how_far(&self, css: &Css, scope: ElementRef<'_>) -> String {
+        let far = how_far(&css.text, self.page.root(), scope, self.watch);
+        far.map_or_else(String::new, |far| format!(" ({far})"))
     }
 }
 
@@ -386,7 +389,7 @@ mod tests {
             ),
             (
                 "<u>1</u>",
-                "missing: `b.new` matched nothing, nor do its fall-backs; the page has 1 B of text and 0 scripts",
+                "missing: `b.new` matched nothing, nor do its fall-backs (`b` matches 0, `.new` matches 0); the page has 1 B of text and 0 scripts",
                 None,
             ),
         ] {
@@ -634,7 +637,7 @@ mod tests {
     #[test]
     fn what_matched_nothing_says_what_the_page_is() {
         let shell = format!("<div id=root></div>{}", "<script src=a></script>".repeat(12));
-        insta::assert_snapshot!(one(&shell, &json!("span.red14px")), @"missing: `span.red14px` matched nothing; the page has 0 B of text and 12 scripts, and may need JavaScript");
+        insta::assert_snapshot!(one(&shell, &json!("span.red14px")), @"missing: `span.red14px` matched nothing (`span` matches 0, `.red14px` matches 0); the page has 0 B of text and 12 scripts, and may need JavaScript; it looks like a shell that JavaScript fills, in `#root`");
         insta::assert_snapshot!(one(&"word ".repeat(3000), &json!("span")), @"missing: `span` matched nothing; the page has 14.6 KiB of text and 0 scripts");
         let two = fields("<b>x</b>", &json!({ "a": { "css": "b", "type": "number" }, "c": "i" }));
         let reject = &two.rejects[0];
@@ -678,7 +681,7 @@ mod tests {
         let rejects: Vec<String> =
             extraction.rejects.iter().map(|reject| format!("{} {}", reject.outcome.as_str(), reject.reason)).collect();
         insta::assert_snapshot!(rejects.join("\n"), @r"
-        missing `td:nth-child(2)` matched nothing in row 3
+        missing `td:nth-child(2)` matched nothing (`td` matches 1, `:nth-child(2)` matches 2) in row 3
         invalid `n.a.` has the letter `n`; declare `type: money` or `scale: true`, or pick the digits with `regex`
         ");
         let plain = extract(&stocks, STOCKS, None).unwrap();
@@ -716,7 +719,7 @@ mod tests {
         assert_eq!(extraction.rejects.len(), 101);
         insta::assert_snapshot!(extraction.rejects[100].reason, @"4900 more records of the page were rejected");
         let nothing = extract(&rows, "<p>", None).unwrap();
-        insta::assert_snapshot!(nothing.rejects[0].reason, @"`i` matched nothing; the page has 0 B of text and 0 scripts");
+        insta::assert_snapshot!(nothing.rejects[0].reason, @"`i` matched nothing; the page has 0 B of text and 0 scripts; it looks like an empty page");
     }
 
     #[test]

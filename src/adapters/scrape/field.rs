@@ -122,7 +122,11 @@ impl<'a> Work<'a, '_> {
             (true, None) if is_page => format!("; {}", self.describe_page()),
             (true, None) => " within".into(),
         };
-        fault.reason = fault.reason + others + &around;
+        let far = match (&field.places[0], scope) {
+            (Place::Css(css), Scope::Element(scope)) if fault.is_nowhere => self.how_far(css, scope),
+            _ => String::new(),
+        };
+        fault.reason = fault.reason + others + &far + &around;
         fault.raw = match scope {
             Scope::Element(element) => shown_text(element).unwrap_or_default(),
             Scope::Json(json) => cut_raw(json.raw()).to_owned(),

@@ -195,7 +195,9 @@ pub(super) fn on_missing_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> 
         None | Some("null") => Ok(Some(OnMissing::Null)),
         Some("reject") => Ok(Some(OnMissing::Reject)),
         Some("drop") => Ok(Some(OnMissing::Drop)),
-        Some(other) => Err(de::Error::custom(format!("`{other}` is not one of reject, \"null\", drop"))),
+        Some("last") => Ok(Some(OnMissing::Last)),
+        Some("default") => Ok(Some(OnMissing::Default)),
+        Some(word) => Err(de::Error::custom(format!("`{word}` is not one of reject, \"null\", drop, last, default"))),
     }
 }
 
@@ -347,16 +349,6 @@ impl JsonSchema for Rows {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let map = generator.subschema_for::<Records>();
         json_schema!({ "anyOf": [{ "type": "string" }, map] })
-    }
-}
-
-impl JsonSchema for OnMissing {
-    fn schema_name() -> Cow<'static, str> {
-        "OnMissing".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "enum": ["reject", "null", "drop", null] })
     }
 }
 

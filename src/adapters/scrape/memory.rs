@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Pages;
 use super::asks::Ask;
 use super::emit::{EmitOn, Emitted, KEYS_MAX};
+use super::history::History;
 use super::keep::Kept;
 use super::paging::Leads;
 use super::provenance;
@@ -34,6 +35,8 @@ const ADDRESSES_MAX: usize = 1000;
 pub(super) struct Memory {
     pub(super) served: Served,
     pub(super) emitted: Emitted,
+    /// What the values of its lists were, and those of the pages that are followed.
+    pub(super) histories: [History; 2],
     /// By [`address`].
     pub(super) pages: HashMap<String, Known>,
 }
@@ -70,6 +73,17 @@ struct SavedAsk {
     served: Served,
     #[serde(skip_serializing_if = "Emitted::is_empty")]
     emitted: Emitted,
+    #[serde(skip_serializing_if = "History::is_empty")]
+    history: History,
+    #[serde(skip_serializing_if = "History::is_empty")]
+    followed: History,
+}
+
+impl SavedAsk {
+    fn is_empty(&self) -> bool {
+        let has_history = !self.history.is_empty() || !self.followed.is_empty();
+        self.validators.is_empty() && self.served.is_empty() && self.emitted.is_empty() && !has_history
+    }
 }
 
 /// What a page is remembered by: a hash of all that makes an answer another.
@@ -106,10 +120,11 @@ impl Pages {
         let position = cursor.and_then(|cursor| cursor.read::<Position>().ok());
         let mut position = position.filter(|position| position.settings == self.fingerprint).unwrap_or_default();
         let take_up = |ask: &Ask| {
-            let SavedAsk { validators, served, emitted } = position.asks.remove(&ask.key).unwrap_or_default();
+            let SavedAsk { validators, served, emitted, history, followed } =
+                position.asks.remove(&ask.key).unwrap_or_default();
             let known = |validator| Known { validator: Some(validator), ..Known::default() };
             let pages = validators.into_iter().map(|(address, validator)| (address, known(validator))).collect();
-            Memory { served, emitted, pages }
+            Memory { served, emitted, histories: [history, followed], pages }
         };
         self.memory = self.asks.iter().map(take_up).collect();
     }
@@ -124,17 +139,25 @@ impl Pages {
             let validators: BTreeMap<String, Validator> =
                 known.take(left).map(|(address, validator)| (address.clone(), validator.clone())).collect();
             left -= validators.len();
-            let saved = SavedAsk { validators, served: memory.served.clone(), emitted: memory.emitted.clone() };
+            let [history, followed] = memory.histories.clone();
+            let (served, emitted) = (memory.served.clone(), memory.emitted.clone());
+            let saved = SavedAsk { validators, served, emitted, history, followed };
             asks.insert(ask.key.clone(), saved);
         }
-        asks.retain(|_, saved| !(saved.validators.is_empty() && saved.served.is_empty() && saved.emitted.is_empty()));
+        asks.retain(|_, saved| !saved.is_empty());
         let position = Position { settings: self.fingerprint.clone(), asks };
         Cursor::new(&position).map_err(|error| SourceError::Lost(error.into()))
     }
 
     /// Takes up what a tick has brought, and says what is to be written of it. Nothing here waits.
     pub(super) fn settle(&mut self, round: Round, now: DateTime<Utc>) -> Result<Batch, SourceError> {
-        let Round { visits, rejects, known, wait, is_whole, .. } = round;
+        let Round { visits, rejects, known, wait, is_whole, histories, notes, .. } = round;
+        self.notes.extend(notes);
+        for (memory, histories) in self.memory.iter_mut().zip(histories) {
+            for (kept, new) in memory.histories.iter_mut().zip(histories) {
+                *kept = new.unwrap_or_else(|| std::mem::take(kept));
+            }
+        }
         let mut settling = Settling { now, batch: Batch::default(), goods: Vec::new(), fresh: None };
         let mut seen: Vec<HashSet<String>> = vec![HashSet::new(); self.asks.len()];
         // Of each, the rules of its lists and those of the pages that are followed.
@@ -263,13 +286,15 @@ struct Settling {
 impl Known {
     /// Takes up a page that was read, and gives back what became of it.
     fn learn(&mut self, read: Read, settling: &mut Settling) -> (Vec<Item>, Vec<Reject>) {
-        let Read { hash, extraction, leads, packed, bad } = read;
+        let Read { hash, extraction, leads, packed, broken, .. } = read;
         self.leads = leads;
-        if let Some(page) = bad {
+        if let Some(broken) = broken {
             self.same.forget();
             self.validator = None;
-            let change = self.kept.bad(&page).map(Box::new);
-            settling.batch.change = settling.batch.change.take().or(change);
+            if let Some(hints) = broken.hints {
+                self.kept.broke(hints);
+            }
+            settling.batch.change = settling.batch.change.take().or(broken.change);
         } else {
             self.same.understood(hash, &extraction.items);
             self.kept.good(packed, settling.now);

@@ -63,7 +63,7 @@ pub(super) fn find<'a>(
 }
 
 /// The smallest elements whose whole text is the label.
-fn labels<'a>(scope: ElementRef<'a>, label: &str, watch: &Watch) -> Vec<ElementRef<'a>> {
+pub(super) fn labels<'a>(scope: ElementRef<'a>, label: &str, watch: &Watch) -> Vec<ElementRef<'a>> {
     let mut found: Vec<ElementRef<'a>> = Vec::new();
     for element in scope.descendent_elements().skip(1) {
         if watch.is_over() {

@@ -67,6 +67,23 @@ impl Decimal {
         }
     }
 
+    /// How many digits it has after its decimal mark.
+    pub(super) fn places(&self) -> usize {
+        self.fraction.len()
+    }
+
+    /// Whether it has a minus, which zero may have too.
+    pub(super) fn is_negative(&self) -> bool {
+        self.negative
+    }
+
+    /// Its digits without sign and mark, the least first, with so many decimals, which are not fewer than it has.
+    pub(super) fn digits(&self, places: usize) -> Vec<u8> {
+        let fill = places.saturating_sub(self.fraction.len());
+        let digits = self.integer.bytes().chain(self.fraction.bytes()).rev().map(|digit| digit - b'0');
+        std::iter::repeat_n(0, fill).chain(digits).collect()
+    }
+
     fn is_zero(&self) -> bool {
         self.integer == "0" && self.fraction.bytes().all(|digit| digit == b'0')
     }

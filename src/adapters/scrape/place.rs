@@ -115,6 +115,21 @@ fn named(field: &Field) -> Vec<&'static str> {
     keys.iter().filter(|(_, is_there)| *is_there).map(|(key, _)| *key).collect()
 }
 
+/// Where a field is first looked for, for people.
+pub(super) fn shown(field: &Field) -> String {
+    if let Some(css) = field.css.as_ref().and_then(|list| list.0.first()) {
+        return css.clone();
+    }
+    if let Some(near) = &field.near {
+        return format!("near \"{}\"", near.label);
+    }
+    let named = [("jsonld", &field.jsonld), ("microdata", &field.microdata), ("meta", &field.meta)];
+    let named = named.into_iter().chain([("next_data", &field.next_data), ("json", &field.json)]);
+    let found = named.into_iter().find_map(|(key, value)| Some(format!("{key} {}", value.as_ref()?)));
+    let script = || field.script.as_ref().map(|script| format!("script {}", script.path));
+    found.or_else(script).unwrap_or_else(|| "the row".into())
+}
+
 /// Compiles where a field is. What is wrong is noted in `state`.
 pub(super) fn places(field: &Field, path: &[&str], within: Within, state: &mut Compiling) -> Vec<Place> {
     let key = match (&named(field)[..], within) {

@@ -3,6 +3,7 @@
 use regex::{Regex, RegexBuilder};
 
 use super::Scrape;
+use super::contract::Contracts;
 use super::convert::Convert;
 use super::css::Css;
 use super::place::{self, Json, Place, Within};
@@ -26,12 +27,21 @@ pub struct Plan {
     pub(super) scripts: usize,
     /// The fields that may be served by more than one rule, by their number.
     pub(super) fallbacks: Vec<Fallback>,
+    /// What is promised from one page to the next.
+    pub(super) contracts: Contracts,
 }
 
 /// What the records of a page are.
 pub(super) enum RowsPlan {
     Css(Css),
     Json(Json),
+}
+
+impl RowsPlan {
+    /// The selector of rows that are elements.
+    pub(super) fn css(rows: Option<&Self>) -> Option<&Css> {
+        if let Some(Self::Css(css)) = rows { Some(css) } else { None }
+    }
 }
 
 /// A field with fall-backs.
@@ -54,6 +64,8 @@ pub(super) struct FieldPlan {
     /// Whether the file says which match is meant.
     pub(super) has_nth: bool,
     pub(super) make: Make,
+    /// What the whole text must be.
+    pub(super) pattern: Option<Regex>,
     pub(super) on_missing: OnMissing,
     /// Its number among those with fall-backs.
     pub(super) fallback: Option<usize>,
@@ -94,6 +106,7 @@ pub(super) struct Member {
     pub(super) name: String,
     pub(super) path: String,
     pub(super) convert: Convert,
+    pub(super) pattern: Option<Regex>,
     pub(super) on_missing: OnMissing,
 }
 
@@ -133,6 +146,7 @@ impl Plan {
             .iter()
             .filter_map(|(name, field)| state.field(&[path, &["fields", name]].concat(), name, field, within))
             .collect();
+        let contracts = Contracts::compile(settings, &mut state.problems);
         let mut problems = state.problems;
         let published_at = settings.published_at.as_deref().and_then(|name| {
             let found = fields.iter().position(|field| field.name == name);
@@ -151,7 +165,7 @@ impl Plan {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Self { rows, fields, kind, published_at, scripts: state.scripts, fallbacks: state.fallbacks })
+        Ok(Self { rows, fields, kind, published_at, scripts: state.scripts, fallbacks: state.fallbacks, contracts })
     }
 }
 
@@ -188,6 +202,7 @@ impl Compiling {
         let take = self.keep(take, path, "");
         let pick = self.keep(pick(field), path, "nth");
         let make = self.make(path, field, places.first(), within);
+        let pattern = self.pattern(field, path);
         let on_missing = self.keep(on_missing(field), path, "required");
         if self.problems.len() > before {
             return None;
@@ -200,6 +215,7 @@ impl Compiling {
             pick: pick?,
             has_nth: field.nth.is_some(),
             make: make?,
+            pattern,
             on_missing: on_missing?,
             fallback: None,
         };
@@ -209,6 +225,17 @@ impl Compiling {
             self.fallbacks.push(Fallback { path: plan.path.clone(), rules });
         }
         Some(plan)
+    }
+
+    /// The expression that the whole of a text must match.
+    fn pattern(&mut self, field: &Field, path: &[&str]) -> Option<Regex> {
+        let pattern = field.pattern.as_deref()?;
+        if field.fields.is_some() && field.regex.is_none() {
+            return self.keep(Err("`pattern` is of a text, and an object has none".into()), path, "pattern");
+        }
+        // By itself first: a bracket too many must not close the one around it.
+        let compiled = compile_regex(pattern).and_then(|_| compile_regex(&format!("^(?:{pattern})$")));
+        self.keep(compiled, path, "pattern")
     }
 
     fn make(&mut self, path: &[&str], field: &Field, place: Option<&Place>, within: Within) -> Option<Make> {
@@ -278,14 +305,12 @@ impl Compiling {
             }
             let convert = Convert::new(field, &path, &mut self.problems);
             let on_missing = self.keep(on_missing(field), &path, "required")?;
+            let pattern = self.pattern(field, &path);
             if on_missing == OnMissing::Drop {
-                return self.keep(
-                    Err("a group cannot drop the record; say it of the whole field".into()),
-                    &path,
-                    "on_missing",
-                );
+                let message = "a group cannot drop the record; say it of the whole field";
+                return self.keep(Err(message.into()), &path, "on_missing");
             }
-            Some(Member { name: name.to_owned(), path: path.join("."), convert, on_missing })
+            Some(Member { name: name.to_owned(), path: path.join("."), convert, pattern, on_missing })
         });
         Some(members.collect())
     }
@@ -514,9 +539,9 @@ mod tests {
         let with = |field: serde_json::Value| problems(json!({ "url": "http://localhost/", "fields": { "a": field } }));
         insta::assert_snapshot!(with(json!(5)), @"fields.a: invalid type: integer `5`, expected a CSS selector, or a map with `css`");
         insta::assert_snapshot!(with(json!({ "css": "b", "type": "price" })), @"fields.a.type: unknown variant `price`, expected one of `text`, `number`, `integer`, `percent`, `money`, `bool`, `datetime`");
-        insta::assert_snapshot!(with(json!({ "css": "b", "on_missing": "skip" })), @r#"fields.a.on_missing: `skip` is not one of reject, "null", drop"#);
+        insta::assert_snapshot!(with(json!({ "css": "b", "on_missing": "skip" })), @r#"fields.a.on_missing: `skip` is not one of reject, "null", drop, last, default"#);
         insta::assert_snapshot!(with(json!({ "css": "b", "timezone": "Asia/Calcuta" })), @"fields.a.timezone: failed to parse timezone: 'Asia/Calcuta'");
-        insta::assert_snapshot!(with(json!({ "css": "b", "colour": "red" })), @"fields.a.colour: unknown field `colour`, expected one of `css`, `near`, `jsonld`, `microdata`, `meta`, `next_data`, `script`, `json`, `fields`, `attr`, `text`, `html`, `nth`, `all`, `join`, `regex`, `type`, `format`, `locale`, `currency`, `scale`, `timezone`, `clocks`, `keep_offset`, `true`, `false`, `required`, `on_missing`, `range`");
+        insta::assert_snapshot!(with(json!({ "css": "b", "colour": "red" })), @"fields.a.colour: unknown field `colour`, expected one of `css`, `near`, `jsonld`, `microdata`, `meta`, `next_data`, `script`, `json`, `fields`, `attr`, `text`, `html`, `nth`, `all`, `join`, `regex`, `type`, `format`, `locale`, `currency`, `scale`, `timezone`, `clocks`, `keep_offset`, `true`, `false`, `required`, `on_missing`, `default`, `pattern`, `range`, `max_jump`");
         insta::assert_snapshot!(problems(json!({ "url": "/markets", "fields": {} })), @r#"
         url: not a URL (relative URL without a base); write it whole, such as https://example.com/page
         fields: a source needs at least one field, such as `price: "span.price"`

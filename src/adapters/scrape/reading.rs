@@ -5,10 +5,11 @@ use std::sync::Arc;
 use encoding_rs::Encoding;
 
 use super::extract::extract;
+use super::history::History;
 use super::paging::Links;
 use super::plan::Plan;
 use super::round::Read;
-use super::{keep, refusal};
+use super::{drift, keep, refusal};
 use crate::fetch::{Body, charset, decode};
 use crate::item::Finding;
 
@@ -23,6 +24,9 @@ pub(super) struct Reading {
     pub(super) wants: bool,
     pub(super) explains: bool,
     pub(super) hash: blake3::Hash,
+    /// What the pages before said, and which page this is.
+    pub(super) history: History,
+    pub(super) page: String,
     /// What went wrong while a browser drew it, in words.
     pub(super) drawn: Option<String>,
 }
@@ -32,11 +36,13 @@ impl Reading {
     ///
     /// # Errors
     /// When it cannot be read within its limits.
-    pub(super) fn read(self, body: Body) -> anyhow::Result<(Read, Vec<Finding>)> {
+    pub(super) fn read(mut self, body: Body) -> anyhow::Result<(Read, Vec<Finding>)> {
         let mut found = Vec::new();
         let bytes = decode::decode(body.bytes, &body.codings, self.body_max)?;
         let html = charset::text(&bytes, self.encoding, body.content_type.as_deref());
         let mut extraction = extract(&self.plan, &html, self.explains.then_some(&mut found))?;
+        let raw = |field: &str, value: &str| drift::raw_of(&self.plan, &html, field, value);
+        let notes = self.history.judge(&self.plan.contracts, &self.page, &mut extraction, raw);
         let leads = self.links.as_ref().map(|links| links.find(&html, self.links_max)).transpose()?;
         if let Some(words) = body.content_type.as_deref().and_then(not_html) {
             extraction.rejects.iter_mut().for_each(|reject| reject.reason.push_str(&words));
@@ -47,8 +53,10 @@ impl Reading {
         refusal::name_guard(&mut extraction, &body.headers, &html);
         let is_good = extraction.rejects.is_empty();
         let packed = if is_good && self.wants { keep::pack(&html) } else { None };
-        let bad = (!is_good).then(|| keep::cut(&html).to_owned());
-        Ok((Read { hash: self.hash, extraction, leads, packed, bad }, found))
+        let fetched = self.explains.then(|| html.clone());
+        let bad = (!is_good).then_some(html);
+        let (hash, history) = (self.hash, self.history);
+        Ok((Read { hash, extraction, leads, packed, bad, broken: None, history, notes, fetched }, found))
     }
 }
 

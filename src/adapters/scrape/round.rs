@@ -9,11 +9,13 @@ use anyhow::anyhow;
 use tokio::time::Instant;
 use url::Url;
 
+use super::drift::Broken;
 use super::extract::Extraction;
+use super::history::History;
 use super::paging::Leads;
 use crate::fetch::Validator;
 use crate::item::{Item, Reject};
-use crate::source::{Outcome, SourceError};
+use crate::source::{Note, Outcome, SourceError};
 
 /// The most requests of one tick.
 const REQUESTS_MAX: usize = 1000;
@@ -66,6 +68,13 @@ pub(super) struct Read {
     pub(super) packed: Option<Vec<u8>>,
     /// It whole, where it is not as it should be.
     pub(super) bad: Option<String>,
+    /// What is said of that.
+    pub(super) broken: Option<Broken>,
+    /// What is remembered of its values, and what there is to say of them.
+    pub(super) history: History,
+    pub(super) notes: Vec<Note>,
+    /// It whole, where somebody wants to see it.
+    pub(super) fetched: Option<String>,
 }
 
 /// What a tick has brought so far.
@@ -80,6 +89,10 @@ pub(super) struct Round {
     pub(super) wait: Duration,
     /// Of each page that the file is written out to, whether all of its list was seen.
     pub(super) is_whole: Vec<bool>,
+    /// Of each, what is remembered of values from now on: of its lists, and of the pages that are followed.
+    pub(super) histories: Vec<[Option<History>; 2]>,
+    /// What there is to say of that.
+    pub(super) notes: Vec<Note>,
     first: Option<SourceError>,
     failed: usize,
     requests: usize,
@@ -96,6 +109,8 @@ impl Round {
             known: Vec::new(),
             wait: Duration::ZERO,
             is_whole: vec![false; asks],
+            histories: vec![[None, None]; asks],
+            notes: Vec::new(),
             first: None,
             failed: 0,
             requests: 0,
@@ -122,6 +137,24 @@ impl Round {
         let reason = format!("tick_too_large: {why}, and the rest was not asked for; write several sources");
         self.reject(Outcome::Error, reason, page);
         false
+    }
+
+    /// Takes note of what a page said.
+    pub(super) fn judged(
+        &mut self,
+        ask: usize,
+        is_detail: bool,
+        history: History,
+        notes: Vec<Note>,
+        page: Option<&str>,
+    ) {
+        self.histories[ask][usize::from(is_detail)] = Some(history);
+        for mut note in notes {
+            if let (Some(page), Some(data)) = (page, note.data.as_object_mut()) {
+                data.insert("page".into(), page.into());
+            }
+            self.notes.push(note);
+        }
     }
 
     /// Takes note of how much a page was.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::forms;
 use super::locale::Locale;
+use super::trust::{Jump, Scalar};
 use crate::units::Span;
 
 /// The fields of a record, in the order of the file, which is the order of their keys in `data`.
@@ -94,12 +95,30 @@ pub struct Field {
     /// `false` is short for `on_missing: "null"`.
     pub required: Option<bool>,
     /// What becomes of a record whose field is not on the page: `reject` (the default: no record, and the tick counts
-    /// as missing), `"null"` (the record has null), `drop` (no record, and nothing is wrong).
+    /// as missing), `"null"` (the record has null), `drop` (no record, and nothing is wrong), `last` (the record has the
+    /// last value), `default` (it has that of `default`). Of the last two the record says so in `stand_ins`.
     #[serde(deserialize_with = "forms::on_missing_or_null")]
     pub on_missing: Option<OnMissing>,
+    /// What stands in for a field that is not on the page, where `on_missing: default`: a value of the field's type, with plain
+    /// digits, and as RFC 3339 for a datetime.
+    pub default: Option<Scalar>,
+    /// A regular expression that the whole text must match, before `regex` picks a part of it. What does not is refused.
+    pub pattern: Option<String>,
     /// The least and the greatest number that is believed, such as `[0, 100000]`; null leaves an end open. Anything
     /// outside is refused.
     pub range: Option<[Bound; 2]>,
+    /// How far a number may be from the last one that was written, such as `10%` or `500`; of rows, from the last one with the
+    /// same `emit.key`. Anything further is refused until it is a new level: `{ by: 10%, accept_after: 5 moves }`, which is
+    /// the default, `20 pages` or `never`.
+    pub max_jump: Option<Jump>,
+}
+
+impl Field {
+    /// Whether something may stand in for it, or for a part of it.
+    pub(super) fn has_stand_in(&self) -> bool {
+        let within = self.fields.as_ref().is_some_and(|fields| fields.0.iter().any(|(_, field)| field.has_stand_in()));
+        within || matches!(self.on_missing, Some(OnMissing::Last | OnMissing::Default))
+    }
 }
 
 /// A label, and what is taken near it: the label alone, or a map.
@@ -241,6 +260,10 @@ pub enum OnMissing {
     Null,
     /// There is no record, and nothing is wrong.
     Drop,
+    /// The record has the last value.
+    Last,
+    /// The record has the value that the file says.
+    Default,
 }
 
 /// One text, or several.

@@ -110,6 +110,7 @@ pub(super) fn typed(field: &FieldPlan, texts: &[Taken<'_>]) -> Result<Value, Fau
 
 fn one_typed(field: &FieldPlan, taken: &Taken<'_>) -> Result<Value, Fault> {
     let text = &*taken.text;
+    obey(field, field.pattern.as_ref(), text, text)?;
     match &field.make {
         Make::Value { regex: None, convert, .. } if taken.is_number => {
             let value = convert.convert_number(text);
@@ -136,6 +137,16 @@ fn one_typed(field: &FieldPlan, taken: &Taken<'_>) -> Result<Value, Fault> {
     }
 }
 
+/// Refuses a text that is not, from its beginning to its end, what the file says.
+fn obey(field: &FieldPlan, pattern: Option<&Regex>, part: &str, text: &str) -> Result<(), Fault> {
+    match pattern {
+        Some(pattern) if !pattern.is_match(part.trim()) => {
+            Err(field.invalid(format!("{} does not match `pattern`", quoted(part)), text))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn captures<'t>(field: &FieldPlan, regex: &Regex, text: &'t str) -> Result<Captures<'t>, Fault> {
     regex.captures(text).ok_or_else(|| field.invalid(format!("{} does not match `regex`", quoted(text)), text))
 }
@@ -155,7 +166,10 @@ impl Member {
     fn value(&self, field: &FieldPlan, found: &Captures<'_>, text: &str) -> Result<String, Fault> {
         let at = |fault: Fault| Fault { path: self.path.clone(), ..fault };
         match found.name(&self.name) {
-            Some(part) => convert_part(field, &self.convert, part.as_str(), text).map(|value| value.json).map_err(at),
+            Some(part) => {
+                obey(field, self.pattern.as_ref(), part.as_str(), text).map_err(at)?;
+                convert_part(field, &self.convert, part.as_str(), text).map(|value| value.json).map_err(at)
+            }
             None if self.on_missing == OnMissing::Null => Ok("null".into()),
             None => {
                 let fault = field.invalid(format!("{} has no `{}`", quoted(text), self.name), text);

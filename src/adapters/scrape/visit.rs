@@ -9,17 +9,20 @@ use http::StatusCode;
 use tokio::time::Instant;
 use url::Url;
 
+use super::drift::Broken;
 use super::emit::EmitOn;
 use super::extract::Extraction;
 use super::follow::linked;
+use super::history::History;
+use super::keep::Kept;
 use super::memory::{Known, address};
 use super::paging::{Leads, Paging, is_same_site, target};
 use super::placeholder::Values;
 use super::reading::Reading;
-use super::round::{Content, Round, Visit};
+use super::round::{Content, Read, Round, Visit};
 use super::rows::split;
 use super::{Pages, refusal, render, same};
-use crate::fetch::{Answer, Request};
+use crate::fetch::{Answer, Body, Request};
 use crate::item::{Finding, Item, Reject};
 use crate::source::{Outcome, SourceError};
 
@@ -127,6 +130,8 @@ impl Pages {
         let is_beat = memory.emitted.is_beat(emit, trip.now);
         let asks_again = (emit.heartbeat.is_some() && is_beat && !follows) || trip.findings.is_some();
         let needs_leads = self.links.is_some() && !is_detail;
+        let plan = self.detail.as_ref().filter(|_| is_detail).unwrap_or(&self.plan);
+        let mut history = self.history_of(ask, is_detail, &trip.round);
         let condition = known.condition(needs_leads, follows).filter(|_| !asks_again && self.scrape.render.is_none());
         let began = Instant::now();
         let is_own = is_same_site(&self.site(), &request.url);
@@ -135,13 +140,16 @@ impl Pages {
             None => self.fetcher.fetch(request, condition).await?,
         };
         let took = began.elapsed();
-        let visit = |url, validator, fresh, content, origin| {
+        // A page that is the one that is remembered.
+        let visit = |address: String, url, validator, fresh, content, origin| {
             let page = page.map(str::to_owned);
             Some(Visit { ask, page, address, url, validator, fresh, content, followed: None, is_detail, origin })
         };
         let mut body = match answer {
             Answer::NotModified { validator, fresh, url } => {
-                return Ok(visit(url, Some(validator), fresh, Content::NotModified, None));
+                let notes = history.again(&plan.contracts);
+                trip.round.judged(ask, is_detail, history, notes, page);
+                return Ok(visit(address, url, Some(validator), fresh, Content::NotModified, None));
             }
             Answer::Refused(StatusCode::NOT_FOUND | StatusCode::GONE, _) if may_end => return Ok(None),
             Answer::Refused(status, body) => {
@@ -161,20 +169,64 @@ impl Pages {
         let has_leads = !needs_leads || known.leads.is_some();
         trip.round.count(body.bytes.len(), 0);
         if known.same.is(hash) && is_enough && has_leads && trip.findings.is_none() {
-            return Ok(visit(url, validator, fresh, Content::Again, origin));
+            let notes = history.again(&plan.contracts);
+            trip.round.judged(ask, is_detail, history, notes, page);
+            return Ok(visit(address, url, validator, fresh, Content::Again, origin));
         }
         let (wants, explains) = (known.kept.wants(trip.now), trip.findings.is_some());
-        let reading = Reading { drawn, ..self.reading(is_detail, hash, wants, explains) };
+        let reading = Reading {
+            drawn,
+            history,
+            page: page.unwrap_or_default().to_owned(),
+            ..self.reading(is_detail, hash, wants, explains)
+        };
+        let Some(read) = self.read_page(target, &address, reading, body, trip).await? else { return Ok(None) };
+        let content = Content::Read(Box::new(read));
+        let page = page.map(str::to_owned);
+        Ok(Some(Visit { ask, page, address, url, validator, fresh, content, followed: None, is_detail, origin }))
+    }
+
+    /// What the pages before have said, in this tick too.
+    fn history_of(&self, ask: usize, is_detail: bool, round: &Round) -> History {
+        let kind = usize::from(is_detail);
+        round.histories[ask][kind].as_ref().unwrap_or(&self.memory[ask].histories[kind]).clone()
+    }
+
+    /// Reads a page that came. `None` where a list that is counted has ended before it.
+    async fn read_page(
+        &mut self,
+        target: &Target<'_>,
+        address: &str,
+        reading: Reading,
+        body: Body,
+        trip: &mut Trip<'_>,
+    ) -> Result<Option<Read>, SourceError> {
+        let Target { ask, page, is_detail, may_end, .. } = *target;
+        let plan = Arc::clone(&reading.plan);
         let read = self.context.compute(move || reading.read(body)).await;
-        let (read, found) = read.and_then(|read| read).map_err(SourceError::Lost)?;
+        let (mut read, found) = read.and_then(|read| read).map_err(SourceError::Lost)?;
         if may_end && is_empty(&read.extraction) {
             return Ok(None);
+        }
+        if let Some(html) = read.bad.take() {
+            let none = Kept::default();
+            let kept = self.memory[ask].pages.get(address).map_or(&none, |known| &known.kept);
+            let change = kept.change(&html);
+            let broken = self.context.compute(move || Broken::of(&plan, change, &html)).await;
+            let mut broken = broken.map_err(SourceError::Lost)?;
+            broken.hint(kept, &mut read.extraction.rejects);
+            read.broken = Some(broken);
+        }
+        let (history, notes) = (std::mem::take(&mut read.history), std::mem::take(&mut read.notes));
+        trip.round.judged(ask, is_detail, history, notes, page);
+        if self.fetched.is_none() {
+            self.fetched = read.fetched.take();
         }
         trip.round.count(0, read.extraction.items.iter().map(|item| item.data.get().len()).sum());
         if let Some(findings) = &mut trip.findings {
             findings.extend(found.into_iter().map(|finding| Finding { page: page.map(str::to_owned), ..finding }));
         }
-        Ok(visit(url, validator, fresh, Content::Read(Box::new(read)), origin))
+        Ok(Some(read))
     }
 
     /// All that reading a page needs.
@@ -188,6 +240,8 @@ impl Pages {
             wants,
             explains,
             hash,
+            history: History::default(),
+            page: String::new(),
             drawn: None,
         }
     }

@@ -89,6 +89,7 @@ impl Driver {
                 // Before anything of the batch is counted: this waits for the writer, and may be cut off.
                 let changed = self.changed(batch.change.take(), tick.slot).await;
                 self.take_notes(source);
+                self.saved.tally.ail(source.ailments(), self.context.now());
                 let (outcome, reason) = (batch.outcome(), reason_of(&batch));
                 if !batch.wait.is_zero() {
                     self.be_quiet(polling, batch.wait, "upstream asked for a longer interval");
@@ -201,6 +202,7 @@ impl Driver {
     /// Enters ticks into the ledger, and into the sums that outlive it.
     fn account(&mut self, ticks: Ticks, now: DateTime<Utc>) -> Turn {
         *self.saved.tally.outcomes.entry(ticks.outcome).or_default() += ticks.count;
+        self.saved.tally.hit(self.config.drift.hit_rate, ticks.outcome, &ticks.reason, ticks.count, now);
         self.saved.book.ticks(ticks, now)
     }
 

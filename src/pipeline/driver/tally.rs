@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 use chrono::{DateTime, Datelike as _, Days, Months, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::config::HitRate;
 use crate::secrets;
-use crate::source::{Budget, Outcome};
+use crate::source::{Ailment, Budget, Outcome};
 
 /// How many minutes are counted one by one.
 const MINUTES: usize = 15;
@@ -74,6 +75,43 @@ pub(super) struct Tally {
     pub(super) minutes: VecDeque<(i64, u64)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) spent: Option<Spent>,
+    /// Of the last ticks that asked, `+` for each good one and `-` for the others, the newest last.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    hits: String,
+    /// What the last of them was that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<Failure>,
+    /// Since when too few of them are good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreliable: Option<Unreliable>,
+    /// What is not as it should be though records come, by what it is about.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    ailments: BTreeMap<String, Ailing>,
+}
+
+/// A tick that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Failure {
+    outcome: Outcome,
+    reason: String,
+}
+
+/// That too few of the last ticks are good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Unreliable {
+    since: DateTime<Utc>,
+    failed: usize,
+    of: usize,
+    /// What the last failure was.
+    outcome: Outcome,
+    reason: String,
+}
+
+/// Something that is not as it should be though records come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Ailing {
+    since: DateTime<Utc>,
+    why: String,
 }
 
 /// A stream that has no connection.
@@ -119,6 +157,38 @@ impl Tally {
     pub(super) fn lose(&mut self, outcome: Outcome, now: DateTime<Utc>) {
         let at = self.lost.as_ref().map_or(now, |lost| lost.at);
         self.lost = Some(LostLine { at, outcome });
+    }
+
+    /// Counts ticks towards the part of the last ones that was good. Those that did not ask tell nothing.
+    pub(super) fn hit(&mut self, rate: HitRate, outcome: Outcome, reason: &str, count: u64, now: DateTime<Utc>) {
+        if outcome == Outcome::Skipped {
+            return;
+        }
+        let count = usize::try_from(count).unwrap_or(usize::MAX).min(rate.ticks());
+        self.hits.extend(std::iter::repeat_n(if outcome.is_good() { '+' } else { '-' }, count));
+        self.hits.drain(..self.hits.len().saturating_sub(rate.ticks()));
+        let (failed, of) = (self.hits.bytes().filter(|hit| *hit == b'-').count(), self.hits.len());
+        if failed == 0 {
+            self.failure = None;
+        } else if !outcome.is_good() {
+            self.failure = Some(Failure { outcome, reason: secrets::hide(reason).into_owned() });
+        }
+        let since = self.unreliable.take().map_or(now, |before| before.since);
+        if let Some(Failure { outcome, reason }) = self.failure.clone().filter(|_| rate.is_missed(failed, of)) {
+            self.unreliable = Some(Unreliable { since, failed, of, outcome, reason });
+        }
+    }
+
+    /// Takes up what is not as it should be.
+    pub(super) fn ail(&mut self, ailments: Vec<Ailment>, now: DateTime<Utc>) {
+        let mut before = std::mem::take(&mut self.ailments);
+        self.ailments = ailments
+            .into_iter()
+            .map(|Ailment { about, why }| {
+                let since = before.remove(&about).map_or(now, |before| before.since);
+                (about, Ailing { since, why: secrets::hide(&why).into_owned() })
+            })
+            .collect();
     }
 
     /// Counts records that are written.
@@ -180,6 +250,48 @@ mod tests {
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_source_that_fails_each_third_time_is_unreliable() {
+        let now = at("2026-11-23T12:00:00Z");
+        let rate = HitRate::Of { percent: 95, ticks: 20 };
+        let mut tally = Tally::default();
+        let mut tick = |number: i64, fails: bool| {
+            let outcome = if fails { Outcome::Missing } else { Outcome::Ok };
+            tally.hit(rate, outcome, if fails { "gone" } else { "" }, 1, now + chrono::TimeDelta::seconds(number));
+            // What did not ask tells nothing.
+            tally.hit(rate, Outcome::Skipped, "busy", 1, now);
+            tally = serde_json::from_str(&serde_json::to_string(&tally).unwrap()).unwrap();
+            tally.unreliable.clone().map(|low| (low.since - now, low.failed, low.of, low.reason))
+        };
+        let firsts: Vec<_> = (1..=20).map(|number| tick(number, number % 3 == 0)).collect();
+        assert!(firsts[..19].iter().all(Option::is_none), "too few to tell");
+        let since = chrono::TimeDelta::seconds(20);
+        assert_eq!(firsts[19], Some((since, 6, 20, "gone".to_owned())));
+        assert_eq!(tick(21, true), Some((since, 7, 20, "gone".to_owned())));
+        let good: Vec<_> = (22..=60).map(|number| tick(number, false)).collect();
+        assert!(good[15].is_some() && good[16..].iter().all(Option::is_none), "one in twenty is allowed: {good:?}");
+        tally.hit(HitRate::Off, Outcome::Error, "", u64::MAX, now);
+        assert!(tally.hits.is_empty() && tally.unreliable.is_none());
+    }
+
+    #[test]
+    fn what_ails_keeps_its_beginning() {
+        let ailment = |about: &str| Ailment { about: about.into(), why: "gone".into() };
+        let mut tally = Tally::default();
+        let since = |tally: &Tally| {
+            tally
+                .ailments
+                .iter()
+                .map(|(about, ailing)| format!("{about} {}", ailing.since.timestamp()))
+                .collect::<Vec<_>>()
+        };
+        tally.ail(vec![ailment("a")], DateTime::from_timestamp(1, 0).unwrap());
+        tally.ail(vec![ailment("b"), ailment("a")], DateTime::from_timestamp(2, 0).unwrap());
+        assert_eq!(since(&tally), ["a 1", "b 2"]);
+        tally.ail(vec![ailment("b")], DateTime::from_timestamp(3, 0).unwrap());
+        assert_eq!(since(&tally), ["b 2"]);
     }
 
     #[test]

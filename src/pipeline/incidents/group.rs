@@ -56,6 +56,7 @@ mod tests {
                 since: None,
                 last: None,
                 count: 1,
+                enough: None,
                 why: (*why).to_owned(),
             };
             (String::new(), condition)

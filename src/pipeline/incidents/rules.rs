@@ -59,8 +59,17 @@ impl Rules {
     pub(super) fn is_due(&self, condition: &Condition, since: DateTime<Utc>, now: DateTime<Utc>) -> bool {
         let held = now - since;
         match condition.kind {
-            Kind::DiskFull | Kind::Stopped | Kind::Damage | Kind::Refused | Kind::Stalled | Kind::OverBudget => true,
+            Kind::DiskFull
+            | Kind::Stopped
+            | Kind::Damage
+            | Kind::Refused
+            | Kind::Stalled
+            | Kind::OverBudget
+            | Kind::FieldGone => true,
             Kind::DiskNearlyFull => held >= ROOM_AFTER.min(self.after),
+            Kind::LayoutChanged | Kind::Blocked | Kind::Broken if condition.enough.is_some() => {
+                condition.enough.is_some_and(|enough| condition.count >= enough)
+            }
             Kind::LayoutChanged | Kind::Blocked | Kind::Broken if condition.count > 0 => {
                 // Only what ticks have shown counts: a market that closes with a failure is not broken all night.
                 let shown = condition.last.unwrap_or(now) - since;

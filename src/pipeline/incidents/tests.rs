@@ -24,7 +24,7 @@ fn rules() -> Rules {
 
 /// A condition that began then, and is seen at every moment since.
 fn condition(kind: Kind, name: &str, since: i64, why: &str) -> Condition {
-    Condition { kind, name: name.into(), since: Some(at(since)), last: None, count: 0, why: why.into() }
+    Condition { kind, name: name.into(), since: Some(at(since)), last: None, count: 0, enough: None, why: why.into() }
 }
 
 /// A polled source whose ticks, `every` so many seconds, fail from the first on.
@@ -409,4 +409,21 @@ proptest! {
         }
         prop_assert!(heard.contains("stays"));
     }
+}
+
+/// A source's own file says how many failed ticks in a row are enough, whatever the service's says.
+#[test]
+fn a_source_may_say_how_many_ticks_are_enough() {
+    let rules = rules();
+    let of = |count: u64, enough: Option<u64>| Condition {
+        count,
+        enough,
+        last: Some(at(0)),
+        ..condition(Kind::LayoutChanged, "x", 0, "")
+    };
+    assert!(!rules.is_due(&of(5, Some(6)), at(0), at(0)));
+    assert!(rules.is_due(&of(6, Some(6)), at(0), at(0)), "at once");
+    assert!(!rules.is_due(&of(5, Some(6)), at(0), at(100_000)), "and not by time alone");
+    assert!(!rules.is_due(&of(6, None), at(0), at(0)));
+    assert!(rules.is_due(&condition(Kind::FieldGone, "x", 0, ""), at(0), at(0)));
 }

@@ -68,6 +68,8 @@ struct Charts {
 struct Change {
     at: String,
     before: String,
+    /// What was wrong.
+    why: String,
     lines: Vec<Line>,
     page: String,
 }
@@ -281,6 +283,8 @@ fn year_of(site: &Site, view: &View, name: &str) -> anyhow::Result<Year> {
 struct Kept {
     before: Option<(DateTime<Utc>, String)>,
     after: String,
+    #[serde(default)]
+    why: String,
 }
 
 /// The last change that was kept, and what is different.
@@ -296,7 +300,7 @@ fn change(view: &View, name: &str) -> anyhow::Result<Option<Change>> {
     };
     let lines = kept.before.map(|(_, page)| difference(&page, &kept.after)).unwrap_or_default();
     let page = kept.after.chars().take(PAGE_SHOWN).collect();
-    Ok(Some(Change { at, before, lines, page }))
+    Ok(Some(Change { at, before, why: kept.why, lines, page }))
 }
 
 fn rejects(view: &View, name: &str) -> anyhow::Result<Vec<Reject>> {

@@ -1,0 +1,129 @@
+//! Fields that a record may do without: a word when one that was always there is gone for good.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::contract::{Contracts, Watched};
+use crate::item::Item;
+use crate::source::{Ailment, Note};
+
+/// So many pages in a row with the field make it one that is always there, and so many without it one that is gone.
+const PAGES: u32 = 20;
+
+/// How each of them has been, by its number among those that are watched.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Presence(BTreeMap<usize, Been>);
+
+/// How a field has been.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Been {
+    /// Pages in a row that had it, or that had it not.
+    run: u32,
+    /// Whether the run is of pages that had it.
+    is_there: bool,
+    /// Whether it was always there before it was missing.
+    was_steady: bool,
+    /// Whether it has been said that it is gone.
+    is_gone: bool,
+}
+
+impl Presence {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Looks at the records of a page before anything stands in for what they lack.
+    pub(super) fn look(&mut self, contracts: &Contracts, items: &[Item]) -> Vec<Note> {
+        let mut notes = Vec::new();
+        // A page without records says nothing about their fields.
+        if items.is_empty() {
+            return notes;
+        }
+        for (index, watched) in contracts.watched.iter().enumerate().filter(|(_, watched)| watched.is_optional) {
+            // An object around it that is missing is said to be missing itself.
+            let values = items.iter().filter_map(|item| Some(&item.data.get()[watched.range_in(item.data.get())?]));
+            let mut values = values.peekable();
+            if values.peek().is_none() {
+                continue;
+            }
+            let is_there = values.any(|value| value != "null");
+            let change = self.0.entry(index).or_default().step(is_there);
+            notes.extend(change.map(|is_gone| note(watched, is_gone)));
+        }
+        notes
+    }
+
+    /// Counts a page that is the last one again: each field is there, or not, once more.
+    pub(super) fn again(&mut self, contracts: &Contracts) -> Vec<Note> {
+        let steps = self.0.iter_mut().filter_map(|(index, been)| Some((*index, been.step(been.is_there)?)));
+        steps.filter_map(|(index, is_gone)| Some(note(contracts.watched.get(index)?, is_gone))).collect()
+    }
+
+    /// Those that are gone.
+    pub(super) fn ailments(&self, contracts: &Contracts) -> Vec<Ailment> {
+        let gone = self.0.iter().filter(|(_, been)| been.is_gone);
+        let ailment = |watched: &Watched| Ailment {
+            about: watched.path.clone(),
+            why: format!("`{}` was on every page, and has been on none of the last {PAGES}", watched.rule),
+        };
+        gone.filter_map(|(index, _)| contracts.watched.get(*index).map(ailment)).collect()
+    }
+}
+
+fn note(watched: &Watched, is_gone: bool) -> Note {
+    let data = json!({ "field": watched.path, "selector": watched.rule, "pages": PAGES });
+    if is_gone { Note::new("vanished", data) } else { Note::new("returned", data) }
+}
+
+impl Been {
+    /// Counts one page. `Some` when it is gone for good from here on, or there again.
+    fn step(&mut self, is_there: bool) -> Option<bool> {
+        if is_there == self.is_there {
+            self.run = self.run.saturating_add(1).min(PAGES);
+        } else {
+            self.was_steady = self.is_there && self.run >= PAGES;
+            (self.run, self.is_there) = (1, is_there);
+        }
+        let is_gone = !is_there && (self.is_gone || self.was_steady && self.run >= PAGES);
+        let has_changed = is_gone != self.is_gone;
+        self.is_gone = is_gone;
+        has_changed.then_some(is_gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said, after which page.
+    fn said(pages: &[(bool, u32)]) -> Vec<(u32, bool)> {
+        let (mut been, mut number, mut said) = (Been::default(), 0, Vec::new());
+        for (is_there, count) in pages {
+            for _ in 0..*count {
+                number += 1;
+                said.extend(been.step(*is_there).map(|is_gone| (number, is_gone)));
+                // As over a restart, each time.
+                been = serde_json::from_str(&serde_json::to_string(&been).unwrap()).unwrap();
+            }
+        }
+        said
+    }
+
+    #[test]
+    fn what_was_always_there_and_is_gone_is_said_once() {
+        assert_eq!(said(&[(true, 20), (false, 100)]), [(40, true)]);
+        assert_eq!(said(&[(true, 50), (false, 30), (true, 3), (false, 100)]), [(70, true), (81, false)]);
+        assert_eq!(said(&[(true, 19), (false, 100)]), [], "it was not always there");
+        assert_eq!(said(&[(false, 100)]), [], "it never was");
+        assert_eq!(said(&[(true, 20), (false, 19), (true, 20), (false, 19)]), [], "it comes and goes");
+        assert_eq!(
+            said(&[(true, 20), (false, 10), (true, 1), (false, 100)]),
+            [],
+            "it has become one that comes and goes"
+        );
+    }
+}
