@@ -345,13 +345,13 @@ fn assert_exactly(tap: &Tap, x: &X) {
     assert!(lost.is_empty(), "{} of {} are lost: {:?}", lost.len(), all.len(), &lost[..lost.len().min(5)]);
 }
 
-/// How much later than on an idle machine something may be seen: a second for each other that wants to run on a core.
+/// How much later than on an idle machine something may be seen: a second for each that wants to run on a core.
 fn crowding() -> TimeDelta {
     let load = fs::read_to_string("/proc/loadavg").unwrap();
     let load: f64 = load.split(' ').next().unwrap().parse().unwrap();
     let cores =
         std::thread::available_parallelism().map_or(1.0, |cores| f64::from(u32::try_from(cores.get()).unwrap()));
-    TimeDelta::from_std(Duration::from_secs_f64((load / cores - 1.0).clamp(0.0, 3.0))).unwrap()
+    TimeDelta::from_std(Duration::from_secs_f64((load / cores).clamp(0.0, 5.0))).unwrap()
 }
 
 /// Every gap of the ledger lies where the simulator knows that there was no connection, to the second; its beginning may
