@@ -85,6 +85,13 @@ fn what_a_browser_repairs_is_left_to_it() {
         "<svg><p>x</svg>",
         "<frameset><frame></frameset>",
         "<form><form></form>",
+        "<ul><li><div>x<li>y</ul>",
+        "<dl><dt><address>x<dd>y</dl>",
+        "<li><dialog><li>x",
+        "<p>&#128;</p>",
+        "<p title='&#x9f;'>x</p>",
+        "<p>&#0;</p>",
+        "<p>&#xD800;</p>",
     ] {
         assert!(!check(html), "plain: {html}");
     }
@@ -118,6 +125,9 @@ pub(in super::super) fn page() -> impl Strategy<Value = String> {
         Just("<!doctype html>"),
         Just("&nbsp;"),
         Just("&notit;"),
+        Just("&#128;"),
+        Just("&#x9f"),
+        Just("&#0;"),
         Just("\u{c}"),
         Just("<!--x"),
     ];
@@ -156,8 +166,25 @@ pub(in super::super) fn nested() -> impl Strategy<Value = String> {
     })
 }
 
+/// A few elements, of which some are closed: what ends what is met often.
+fn unclosed() -> impl Strategy<Value = String> {
+    let names = vec![
+        "li", "ul", "div", "address", "dd", "dt", "dl", "p", "span", "section", "dialog", "button", "option", "td",
+        "tr",
+    ];
+    let tag = (proptest::sample::select(names), any::<bool>());
+    let tag = tag.prop_map(|(name, is_end)| format!("<{}{name}>x", if is_end { "/" } else { "" }));
+    (0..4_usize, proptest::collection::vec(tag, 1..7))
+        .prop_map(|(outer, tags)| ["", "<ul>", "<dl>", "<table><tr><td>"][outer].to_owned() + &tags.concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn also_where_few_are_closed(html in unclosed()) {
+        check(&html);
+    }
 
     #[test]
     fn the_tree_is_the_one_of_all_the_rules(html in page()) {
