@@ -234,6 +234,7 @@ impl Settings for Scrape {
         problems.extend(self.pages.iter().flat_map(Paging::problems));
         problems.extend(self.render.iter().flat_map(Render::problems));
         problems.extend(self.provenance_problem());
+        problems.extend(self.stand_ins_problem());
         problems.extend(expect::problems(&self.tests, &self.fields));
         problems.extend(self.login.iter().flat_map(|login| login.problems(self.cookies)));
         let has_rows = self.records.is_some();

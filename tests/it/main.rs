@@ -34,6 +34,8 @@ mod asks;
 mod asks_login;
 // Pages that change under a source, and tools for who writes its file.
 mod drift;
+// The same where one file asks for many pages.
+mod drift_many;
 // What `coverage` and `status` say, beside what the files say.
 mod coverage;
 // Pages that a browser draws.

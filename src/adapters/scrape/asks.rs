@@ -66,9 +66,9 @@ impl Scrape {
             let put = for_each.in_data(self.values_in_data.as_ref());
             names.extend(put.into_iter().map(|index| for_each.names[index].clone()));
         }
-        let followed = self.follow.iter().flat_map(|follow| &follow.fields.0);
-        names.extend(self.fields.0.iter().chain(followed).map(|(name, _)| name.clone()));
-        let has_stand_in = self.fields.0.iter().any(|(_, field)| field.has_stand_in());
+        let fields = || self.fields.0.iter().chain(self.follow.iter().flat_map(|follow| &follow.fields.0));
+        names.extend(fields().map(|(name, _)| name.clone()));
+        let has_stand_in = fields().any(|(_, field)| field.has_stand_in());
         names.extend(has_stand_in.then(|| contract::STAND_INS.to_owned()));
         names.extend(self.provenance.then(|| provenance::NAME.to_owned()));
         names

@@ -11,7 +11,8 @@ use super::convert::json_string;
 use super::currency;
 use super::emit::members;
 use super::number::Decimal;
-use super::place;
+use super::paging::LINK;
+use super::place::shown;
 use super::settings::{Field, FieldType, Fields, OnMissing};
 use super::trust::{AcceptAfter, Limit};
 use crate::record::time_text;
@@ -81,9 +82,12 @@ impl Watched {
     }
 }
 
-/// How a field stands among the others.
-#[derive(Clone, Copy)]
-struct Stand {
+/// Where a field is.
+struct Place<'a> {
+    /// In the file.
+    file: Vec<&'a str>,
+    /// In a record's data.
+    names: Vec<&'a str>,
     /// It is in a list: there is no such thing as its last value.
     in_list: bool,
     /// It is what a group of an expression matched.
@@ -91,62 +95,60 @@ struct Stand {
 }
 
 impl Contracts {
-    /// Compiles what the file says, and notes what is wrong with it.
-    pub(super) fn compile(settings: &Scrape, problems: &mut Vec<Problem>) -> Self {
-        let mut contracts = Self { watched: Vec::new(), key: settings.emit.key.clone() };
-        contracts.take(&settings.fields, &[], Stand { in_list: false, in_regex: false }, problems);
+    /// Compiles what the file says of fields that stand below `path` in it, and notes what is wrong with that.
+    pub(super) fn compile(settings: &Scrape, path: &[&str], problems: &mut Vec<Problem>) -> Self {
+        // The key may be of what is put in, or of the other page of two.
+        let key = settings.emit.key.clone().filter(|key| settings.fields.has(key));
+        let mut contracts = Self { watched: Vec::new(), key };
+        let place = Place { file: path.to_vec(), names: Vec::new(), in_list: false, in_regex: false };
+        contracts.take(&settings.fields, &place, problems);
         let remembered = contracts.watched.iter().find(|watched| watched.is_remembered());
-        if let Some(watched) = remembered.filter(|_| settings.records.is_some() && settings.emit.key.is_none()) {
+        if let Some(watched) = remembered.filter(|_| settings.records.is_some() && contracts.key.is_none()) {
             let key = if watched.jump.is_some() { "max_jump" } else { "on_missing" };
             let path = watched.path.split('.').chain([key]);
             let message =
                 "of rows one must know which is which: name the field that tells, as `emit: { on: all, key: symbol }`";
             problems.push(Problem::new(path, message));
         }
-        if contracts.watched.iter().any(|watched| watched.stand_in.is_some())
-            && settings.fields.0.iter().any(|(name, _)| name == STAND_INS)
-        {
-            let message =
-                "`stand_ins` is where a record says which of its values were not on the page; choose another name";
-            problems.push(Problem::new(["fields", STAND_INS], message));
-        }
         contracts
     }
 
-    fn take(&mut self, fields: &Fields, above: &[&str], stand: Stand, problems: &mut Vec<Problem>) {
-        for (name, field) in &fields.0 {
-            let names = [above, &[name.as_str()]].concat();
-            self.field(field, &names, stand, problems);
+    fn take(&mut self, fields: &Fields, place: &Place<'_>, problems: &mut Vec<Problem>) {
+        // Where a row leads is no value.
+        for (name, field) in fields.0.iter().filter(|(name, _)| name != LINK) {
+            let file = [&place.file[..], &["fields", name]].concat();
+            let names = [&place.names[..], &[name.as_str()]].concat();
+            let place = Place { file, names, ..*place };
+            self.field(field, &place, problems);
             if let Some(within) = &field.fields {
-                let stand = Stand { in_list: stand.in_list || field.all, in_regex: field.regex.is_some() };
-                self.take(within, &names, stand, problems);
+                let (in_list, in_regex) = (place.in_list || field.all, field.regex.is_some());
+                self.take(within, &Place { in_list, in_regex, ..place }, problems);
             }
         }
     }
 
-    fn field(&mut self, field: &Field, names: &[&str], stand: Stand, problems: &mut Vec<Problem>) {
-        let path: Vec<&str> = names.iter().flat_map(|name| ["fields", *name]).collect();
+    fn field(&mut self, field: &Field, place: &Place<'_>, problems: &mut Vec<Problem>) {
         let mut wrong = |key: &str, message: String| {
-            problems.push(Problem::new(path.iter().copied().chain([key]), message));
+            problems.push(Problem::new(place.file.iter().copied().chain([key]), message));
         };
-        let jump = field.max_jump.as_ref().and_then(|jump| match jump_of(field, &jump.by, stand) {
+        let jump = field.max_jump.as_ref().and_then(|jump| match jump_of(field, &jump.by, place) {
             Ok(limit) => Some((limit, jump.accept_after)),
             Err(message) => {
                 wrong("max_jump", message);
                 None
             }
         });
-        let stand_in = stand_in(field, stand).unwrap_or_else(|(key, message)| {
+        let stand_in = stand_in(field, place).unwrap_or_else(|(key, message)| {
             wrong(key, message);
             None
         });
         let is_null = field.on_missing == Some(OnMissing::Null) || field.required == Some(false);
-        let is_optional = stand_in.is_some() || is_null && !stand.in_list && !stand.in_regex;
+        let is_optional = stand_in.is_some() || is_null && !place.in_list && !place.in_regex;
         if jump.is_some() || is_optional {
             self.watched.push(Watched {
-                path: path.join("."),
-                names: names.iter().map(|name| (*name).to_owned()).collect(),
-                rule: place::shown(field),
+                path: place.file.join("."),
+                names: place.names.iter().map(|name| (*name).to_owned()).collect(),
+                rule: shown(field),
                 jump,
                 stand_in,
                 is_optional,
@@ -155,26 +157,41 @@ impl Contracts {
     }
 }
 
-fn jump_of(field: &Field, by: &str, stand: Stand) -> Result<Limit, String> {
+impl Scrape {
+    /// What is wrong with the names of fields, where records say which values were not on the page.
+    pub(super) fn stand_ins_problem(&self) -> Option<Problem> {
+        let is_taken = self.names_in_data().iter().filter(|name| *name == STAND_INS).count() > 1;
+        let path: &[&str] = match &self.follow {
+            _ if self.fields.has(STAND_INS) => &["fields", STAND_INS],
+            Some(follow) if follow.fields.has(STAND_INS) => &["follow", "fields", STAND_INS],
+            _ => &["for_each", STAND_INS],
+        };
+        let message =
+            "`stand_ins` is where a record says which of its values were not on the page; choose another name";
+        is_taken.then(|| Problem::new(path.iter().copied(), message))
+    }
+}
+
+fn jump_of(field: &Field, by: &str, place: &Place<'_>) -> Result<Limit, String> {
     let is_number =
         matches!(field.kind, FieldType::Number | FieldType::Integer | FieldType::Percent | FieldType::Money);
     if !is_number || field.fields.is_some() {
         return Err("`max_jump` needs `type: number, integer, percent or money`".into());
     }
-    if stand.in_list || field.all && field.join.is_none() {
+    if place.in_list || field.all && field.join.is_none() {
         return Err("`max_jump` is of one value, and this is a list".into());
     }
     Limit::new(by)
 }
 
 /// What stands in for a field; on error also the key that is wrong.
-fn stand_in(field: &Field, stand: Stand) -> Result<Option<StandIn>, (&'static str, String)> {
+fn stand_in(field: &Field, place: &Place<'_>) -> Result<Option<StandIn>, (&'static str, String)> {
     let refuse = |message: &str| Err(("on_missing", message.to_owned()));
     match (field.on_missing, &field.default) {
-        (Some(OnMissing::Last | OnMissing::Default), _) if stand.in_regex => {
+        (Some(OnMissing::Last | OnMissing::Default), _) if place.in_regex => {
             refuse("nothing stands in for a group of a `regex`; say it of the whole field")
         }
-        (Some(OnMissing::Last | OnMissing::Default), _) if stand.in_list => {
+        (Some(OnMissing::Last | OnMissing::Default), _) if place.in_list => {
             refuse("nothing stands in for a field of a list; say it of the whole list")
         }
         (Some(OnMissing::Last), None) => Ok(Some(StandIn::Last)),

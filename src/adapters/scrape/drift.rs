@@ -3,10 +3,11 @@
 use super::Pages;
 use super::elsewhere;
 use super::extract::extract;
+use super::history::History;
 use super::keep::{self, Kept};
 use super::plan::Plan;
 use crate::item::{Change, Finding, Reject};
-use crate::source::Ailment;
+use crate::source::{Ailment, Note};
 
 /// What is said of a page that is not as it should be.
 #[derive(Default)]
@@ -39,6 +40,14 @@ impl Broken {
     }
 }
 
+/// A note with the page that it is of.
+pub(super) fn of_page(mut note: Note, page: Option<&str>) -> Note {
+    if let (Some(page), Some(data)) = (page, note.data.as_object_mut()) {
+        data.insert("page".into(), page.into());
+    }
+    note
+}
+
 /// The text of a value that is not believed, for whoever looks at it: the page is read once more.
 pub(super) fn raw_of(plan: &Plan, html: &str, field: &str, value: &str) -> Option<String> {
     let mut found = Vec::new();
@@ -49,6 +58,20 @@ pub(super) fn raw_of(plan: &Plan, html: &str, field: &str, value: &str) -> Optio
 }
 
 impl Pages {
+    /// Takes up what is remembered of values after a tick: of each page that the file is written out to, of its lists and of
+    /// the pages that are followed.
+    pub(super) fn remember(&mut self, histories: Vec<[Option<History>; 2]>) {
+        let plans = [Some(&self.plan), self.detail.as_ref()];
+        for ((ask, memory), histories) in self.asks.iter().zip(&mut self.memory).zip(histories) {
+            for ((kept, new), plan) in memory.histories.iter_mut().zip(histories).zip(plans) {
+                let (Some(mut new), Some(plan)) = (new, plan) else { continue };
+                let notes = new.close(&plan.contracts).into_iter();
+                self.notes.extend(notes.map(|note| of_page(note, ask.label.as_deref())));
+                *kept = new;
+            }
+        }
+    }
+
     /// What is not as it should be, though records come; of each field once, whichever page it is of.
     pub(super) fn all_ailments(&self) -> Vec<Ailment> {
         let mut all: Vec<Ailment> = Vec::new();

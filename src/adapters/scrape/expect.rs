@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Scrape;
 use super::contract::STAND_INS;
 use super::extract::extract;
-use super::history::History;
+use super::history::{History, ROWS_MAX, Scope};
 use super::plan::Plan;
 use super::rows::split;
 use super::settings::Fields;
@@ -125,7 +125,8 @@ pub(super) fn read_page(settings: &Scrape, page: &[u8]) -> anyhow::Result<(Batch
     let html = charset::text(page, encoding, None);
     let mut findings = Vec::new();
     let mut extraction = extract(&plan, &html, Some(&mut findings))?;
-    History::default().judge(&plan.contracts, "", &mut extraction, |_, _| None);
+    let scope = Scope { contracts: &plan.contracts, page: "", rows_max: ROWS_MAX };
+    History::default().judge(&scope, &mut extraction, |_, _| None);
     // Where a row leads is no field of it.
     let items = extraction.items.iter().map(|item| split(item).0).collect();
     Ok((Batch { items, rejects: extraction.rejects, ..Batch::default() }, findings))

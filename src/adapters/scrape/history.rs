@@ -10,18 +10,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::contract::{Contracts, STAND_INS, StandIn, Watched};
 use super::emit::{hash, members};
 use super::extract::Extraction;
 use super::number::Decimal;
-use super::presence::Presence;
+use super::presence::{Look, Presence, Tick};
+use super::rows::with_member;
 use super::trust::{AcceptAfter, Limit};
 use crate::item::{Item, Reject};
 use crate::source::{Ailment, Note, Outcome};
 
 /// Rows that are remembered one by one: the cursor is saved with every tick, and must stay small.
-const ROWS_MAX: usize = 2000;
+pub(super) const ROWS_MAX: usize = 2000;
 /// A longer value is not remembered.
 const VALUE_BYTES_MAX: usize = 4096;
 
@@ -31,11 +33,25 @@ pub(super) struct History {
     /// By a hash of the row's key, what is known of its fields, by their number among those that are watched.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     rows: BTreeMap<String, BTreeMap<usize, Known>>,
-    /// The fields for which something stood in on the last page.
+    /// The fields for which something stood in at the last tick.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     standing_in: BTreeSet<usize>,
     #[serde(default, skip_serializing_if = "Presence::is_empty")]
     presence: Presence,
+    /// Of this tick: what its pages have, and its rows, as many as are remembered.
+    #[serde(skip)]
+    tick: Tick,
+    #[serde(skip)]
+    seen: BTreeSet<String>,
+}
+
+/// What a page is held against.
+pub(super) struct Scope<'a> {
+    pub(super) contracts: &'a Contracts,
+    /// Which page it is, where values of one say nothing of those of another.
+    pub(super) page: &'a str,
+    /// So many rows are remembered.
+    pub(super) rows_max: usize,
 }
 
 /// What is known of one field of one row.
@@ -73,9 +89,18 @@ impl History {
         *self == Self::default()
     }
 
-    /// Counts a page that is the last one again.
-    pub(super) fn again(&mut self, contracts: &Contracts) -> Vec<Note> {
-        self.presence.again(contracts)
+    /// A page is the last one again; `look` is what that had, where it is known.
+    pub(super) fn again(&mut self, look: Option<&Look>) {
+        self.tick.add(look);
+    }
+
+    /// All pages of a tick have been judged: what there is to say of them together.
+    pub(super) fn close(&mut self, contracts: &Contracts) -> Vec<Note> {
+        let tick = std::mem::take(&mut self.tick);
+        self.seen.clear();
+        let mut notes = self.presence.count(contracts, &tick);
+        self.note_stand_ins(contracts, &tick, &mut notes);
+        notes
     }
 
     /// What is not as it should be, though records come.
@@ -84,31 +109,33 @@ impl History {
     }
 
     /// Judges what a page became: takes out the records that are not believed, and lends values to those that lack some.
-    /// `raw` finds the text of a field's value on the page. `page` says which page it is, where a source has several.
+    /// `raw` finds the text of a field's value on the page. Also what the page has.
     pub(super) fn judge(
         &mut self,
-        contracts: &Contracts,
-        page: &str,
+        scope: &Scope<'_>,
         extraction: &mut Extraction,
         mut raw: impl FnMut(&str, &str) -> Option<String>,
-    ) -> Vec<Note> {
+    ) -> (Vec<Note>, Look) {
+        let contracts = scope.contracts;
         if contracts.watched.is_empty() {
-            return Vec::new();
+            return <_>::default();
         }
-        let mut notes = self.presence.look(contracts, &extraction.items);
-        let (mut seen, mut stood_in) = (BTreeSet::new(), BTreeSet::new());
+        let mut notes = Vec::new();
+        let mut look = Look::of(contracts, &extraction.items);
         let items = std::mem::take(&mut extraction.items);
         for mut item in items {
-            let key = key_of(contracts, page, &item);
+            let key = key_of(scope, &item);
             let known = self.rows.entry(key.clone()).or_default();
-            seen.insert(key);
+            if self.seen.len() < scope.rows_max {
+                self.seen.insert(key);
+            }
             let judged = lend(contracts, known, &mut item).and_then(|lent| {
                 believe(contracts, known, &item, &lent, &mut notes, &mut raw)?;
                 Ok(lent)
             });
             match judged {
                 Ok(lent) => {
-                    stood_in.extend(lent);
+                    look.stood_in.extend(lent);
                     extraction.items.push(item);
                 }
                 Err(reject) => {
@@ -116,45 +143,34 @@ impl History {
                 }
             }
         }
-        self.bound(&seen);
-        self.note_stand_ins(contracts, stood_in, !seen.is_empty(), &mut notes);
-        notes
-    }
-
-    /// Forgets rows that are not on the page any more, once there are too many.
-    fn bound(&mut self, seen: &BTreeSet<String>) {
         self.rows.retain(|_, known| !known.is_empty());
-        if self.rows.len() > ROWS_MAX {
-            self.rows.retain(|key, _| seen.contains(key));
+        // Those that are not shown any more are forgotten, once there are too many.
+        if self.rows.len() > scope.rows_max {
+            self.rows.retain(|key, _| self.seen.contains(key));
         }
-        while self.rows.len() > ROWS_MAX {
-            self.rows.pop_last();
-        }
+        self.tick.add(Some(&look));
+        (notes, look)
     }
 
     /// Says once that something stands in for a field, and once that it does not any more.
-    fn note_stand_ins(&mut self, contracts: &Contracts, now: BTreeSet<usize>, is_told: bool, notes: &mut Vec<Note>) {
-        // A page without records says nothing about fields.
-        if !is_told {
-            return;
-        }
+    fn note_stand_ins(&mut self, contracts: &Contracts, tick: &Tick, notes: &mut Vec<Note>) {
         for (index, watched) in contracts.watched.iter().enumerate() {
-            if let (Some(stand_in), true) =
-                (&watched.stand_in, now.contains(&index) != self.standing_in.contains(&index))
-            {
-                let by = now.contains(&index).then(|| stand_in.word());
+            let (Some(stand_in), Some(is)) = (&watched.stand_in, tick.stands_in(index)) else { continue };
+            let has_changed = if is { self.standing_in.insert(index) } else { self.standing_in.remove(&index) };
+            if has_changed {
+                let by = is.then(|| stand_in.word());
                 notes.push(Note::new("stand_in", json!({ "field": watched.path, "selector": watched.rule, "by": by })));
             }
         }
-        self.standing_in = now;
     }
 }
 
 /// Which row it is, among those of all pages.
-fn key_of(contracts: &Contracts, page: &str, item: &Item) -> String {
+fn key_of(scope: &Scope<'_>, item: &Item) -> String {
     let members = members(item.data.get());
-    let key = contracts.key.as_ref().map_or("", |key| members.get(key.as_str()).map_or("null", |value| value.get()));
-    hash(&[page, key])
+    let key =
+        scope.contracts.key.as_ref().map_or("", |key| members.get(key.as_str()).map_or("null", |value| value.get()));
+    hash(&[scope.page, key])
 }
 
 /// Puts values in for those that are not there, and says in the record which. Returns their numbers.
@@ -183,10 +199,10 @@ fn lend(contracts: &Contracts, known: &BTreeMap<usize, Known>, item: &mut Item) 
         lent.insert(index);
         words.insert(watched.names.join("."), stand_in.word().into());
     }
-    if let Some(mut data) = data {
-        data.truncate(data.len() - 1);
-        data.extend([",\"", STAND_INS, "\":", &serde_json::Value::Object(words).to_string(), "}"]);
-        item.data = serde_json::value::RawValue::from_string(data).expect("invariant: each value is JSON in its place");
+    if let Some(data) = data {
+        let member = format!("\"{STAND_INS}\":{}", serde_json::Value::Object(words));
+        let data = RawValue::from_string(with_member(&data, &member));
+        item.data = data.expect("invariant: each value is JSON in its place");
     }
     Ok(lent)
 }
@@ -325,7 +341,9 @@ mod tests {
             let saved = serde_json::to_string(&self.history).unwrap();
             self.history = serde_json::from_str(&saved).unwrap();
             let raw = |_: &str, value: &str| Some(format!("₹{value}"));
-            let notes = self.history.judge(&self.plan.contracts, "", &mut extraction, raw);
+            let scope = Scope { contracts: &self.plan.contracts, page: "", rows_max: ROWS_MAX };
+            let (mut notes, _) = self.history.judge(&scope, &mut extraction, raw);
+            notes.extend(self.history.close(&self.plan.contracts));
             let items = extraction.items.iter().map(|item| item.data.get().to_owned());
             let rejects = extraction.rejects.iter().map(|reject| {
                 let field = reject.field.as_deref().unwrap_or_default();

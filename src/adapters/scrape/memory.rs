@@ -15,6 +15,7 @@ use super::emit::{EmitOn, Emitted, KEYS_MAX};
 use super::history::History;
 use super::keep::Kept;
 use super::paging::Leads;
+use super::presence::Look;
 use super::provenance;
 use super::round::{Content, Read, Round, Visit};
 use super::same::Same;
@@ -48,6 +49,8 @@ pub(super) struct Known {
     pub(super) same: Same,
     pub(super) leads: Option<Leads>,
     pub(super) kept: Kept,
+    /// What its last page has of the fields.
+    pub(super) look: Option<Look>,
 }
 
 /// What is saved.
@@ -153,11 +156,7 @@ impl Pages {
     pub(super) fn settle(&mut self, round: Round, now: DateTime<Utc>) -> Result<Batch, SourceError> {
         let Round { visits, rejects, known, wait, is_whole, histories, notes, .. } = round;
         self.notes.extend(notes);
-        for (memory, histories) in self.memory.iter_mut().zip(histories) {
-            for (kept, new) in memory.histories.iter_mut().zip(histories) {
-                *kept = new.unwrap_or_else(|| std::mem::take(kept));
-            }
-        }
+        self.remember(histories);
         let mut settling = Settling { now, batch: Batch::default(), goods: Vec::new(), fresh: None };
         let mut seen: Vec<HashSet<String>> = vec![HashSet::new(); self.asks.len()];
         // Of each, the rules of its lists and those of the pages that are followed.
@@ -286,8 +285,8 @@ struct Settling {
 impl Known {
     /// Takes up a page that was read, and gives back what became of it.
     fn learn(&mut self, read: Read, settling: &mut Settling) -> (Vec<Item>, Vec<Reject>) {
-        let Read { hash, extraction, leads, packed, broken, .. } = read;
-        self.leads = leads;
+        let Read { hash, extraction, leads, packed, broken, look, .. } = read;
+        (self.leads, self.look) = (leads, Some(look));
         if let Some(broken) = broken {
             self.same.forget();
             self.validator = None;

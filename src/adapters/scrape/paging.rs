@@ -16,7 +16,7 @@ const PAGES_MAX: u16 = 100;
 /// The most links of one page that are followed.
 const LINKS_MAX: u16 = 200;
 /// The name of the field that holds a row's link until it has been followed. No name of a file has that character.
-const LINK: &str = "\0link";
+pub(super) const LINK: &str = "\0link";
 
 /// Several pages of one list: by the link to the next one, or by their number.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

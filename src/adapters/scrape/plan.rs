@@ -146,7 +146,7 @@ impl Plan {
             .iter()
             .filter_map(|(name, field)| state.field(&[path, &["fields", name]].concat(), name, field, within))
             .collect();
-        let contracts = Contracts::compile(settings, &mut state.problems);
+        let contracts = Contracts::compile(settings, path, &mut state.problems);
         let mut problems = state.problems;
         let published_at = settings.published_at.as_deref().and_then(|name| {
             let found = fields.iter().position(|field| field.name == name);

@@ -1,6 +1,6 @@
 //! Fields that a record may do without: a word when one that was always there is gone for good.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -9,7 +9,7 @@ use super::contract::{Contracts, Watched};
 use crate::item::Item;
 use crate::source::{Ailment, Note};
 
-/// So many pages in a row with the field make it one that is always there, and so many without it one that is gone.
+/// So many ticks in a row with the field make it one that is always there, and so many without it one that is gone.
 const PAGES: u32 = 20;
 
 /// How each of them has been, by its number among those that are watched.
@@ -21,9 +21,9 @@ pub(super) struct Presence(BTreeMap<usize, Been>);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Been {
-    /// Pages in a row that had it, or that had it not.
+    /// Ticks in a row whose pages had it, or had it not.
     run: u32,
-    /// Whether the run is of pages that had it.
+    /// Whether the run is of those that had it.
     is_there: bool,
     /// Whether it was always there before it was missing.
     was_steady: bool,
@@ -31,36 +31,79 @@ struct Been {
     is_gone: bool,
 }
 
+/// What a page, or all pages of a tick together, have of the fields.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Look {
+    /// Whether there were records; a page without them says nothing about their fields.
+    has_records: bool,
+    /// The fields that a record may do without, and whether one had them.
+    there: BTreeMap<usize, bool>,
+    /// The fields for which something stood in.
+    pub(super) stood_in: BTreeSet<usize>,
+}
+
+impl Look {
+    /// Looks at the records of a page before anything stands in for what they lack.
+    pub(super) fn of(contracts: &Contracts, items: &[Item]) -> Self {
+        let mut look = Self { has_records: !items.is_empty(), ..Self::default() };
+        for (index, watched) in contracts.watched.iter().enumerate().filter(|(_, watched)| watched.is_optional) {
+            // An object around it that is missing is said to be missing itself.
+            let values = items.iter().filter_map(|item| Some(&item.data.get()[watched.range_in(item.data.get())?]));
+            if let Some(is_there) = values.map(|value| value != "null").reduce(|all, is_there| all | is_there) {
+                look.there.insert(index, is_there);
+            }
+        }
+        look
+    }
+}
+
+/// What the pages of a tick have said so far: a list of several pages is one thing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Tick {
+    all: Look,
+    /// Whether one of them is the last one again, of which nobody knows any more what it had.
+    is_partly: bool,
+}
+
+impl Tick {
+    /// Adds a page; `None` for one that is the last one again, of which nobody knows any more what it had.
+    pub(super) fn add(&mut self, look: Option<&Look>) {
+        let Some(look) = look else {
+            self.is_partly = true;
+            return;
+        };
+        self.all.has_records |= look.has_records;
+        self.all.stood_in.extend(&look.stood_in);
+        for (index, is_there) in &look.there {
+            *self.all.there.entry(*index).or_default() |= is_there;
+        }
+    }
+
+    /// Whether something stands in for a field. `None` where that is not known.
+    pub(super) fn stands_in(&self, index: usize) -> Option<bool> {
+        let stands_in = self.all.stood_in.contains(&index);
+        (stands_in || self.all.has_records && !self.is_partly).then_some(stands_in)
+    }
+}
+
 impl Presence {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Looks at the records of a page before anything stands in for what they lack.
-    pub(super) fn look(&mut self, contracts: &Contracts, items: &[Item]) -> Vec<Note> {
-        let mut notes = Vec::new();
-        // A page without records says nothing about their fields.
-        if items.is_empty() {
-            return notes;
-        }
-        for (index, watched) in contracts.watched.iter().enumerate().filter(|(_, watched)| watched.is_optional) {
-            // An object around it that is missing is said to be missing itself.
-            let values = items.iter().filter_map(|item| Some(&item.data.get()[watched.range_in(item.data.get())?]));
-            let mut values = values.peekable();
-            if values.peek().is_none() {
-                continue;
-            }
-            let is_there = values.any(|value| value != "null");
-            let change = self.0.entry(index).or_default().step(is_there);
-            notes.extend(change.map(|is_gone| note(watched, is_gone)));
-        }
-        notes
-    }
-
-    /// Counts a page that is the last one again: each field is there, or not, once more.
-    pub(super) fn again(&mut self, contracts: &Contracts) -> Vec<Note> {
-        let steps = self.0.iter_mut().filter_map(|(index, been)| Some((*index, been.step(been.is_there)?)));
-        steps.filter_map(|(index, is_gone)| Some(note(contracts.watched.get(index)?, is_gone))).collect()
+    /// Counts a tick. `Some` of those that are gone for good from here on, or there again.
+    pub(super) fn count(&mut self, contracts: &Contracts, tick: &Tick) -> Vec<Note> {
+        let step = |(index, watched): (usize, &Watched)| {
+            let is_there = match tick.all.there.get(&index) {
+                Some(false) if tick.is_partly => return None,
+                Some(is_there) => *is_there,
+                // The only page is the last one again: the field is there, or not, once more.
+                None if tick.is_partly && !tick.all.has_records => self.0.get(&index)?.is_there,
+                None => return None,
+            };
+            Some(note(watched, self.0.entry(index).or_default().step(is_there)?))
+        };
+        contracts.watched.iter().enumerate().filter(|(_, watched)| watched.is_optional).filter_map(step).collect()
     }
 
     /// Those that are gone.
@@ -80,7 +123,7 @@ fn note(watched: &Watched, is_gone: bool) -> Note {
 }
 
 impl Been {
-    /// Counts one page. `Some` when it is gone for good from here on, or there again.
+    /// Counts one tick. `Some` when it is gone for good from here on, or there again.
     fn step(&mut self, is_there: bool) -> Option<bool> {
         if is_there == self.is_there {
             self.run = self.run.saturating_add(1).min(PAGES);

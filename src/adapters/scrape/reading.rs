@@ -5,7 +5,7 @@ use std::sync::Arc;
 use encoding_rs::Encoding;
 
 use super::extract::extract;
-use super::history::History;
+use super::history::{History, Scope};
 use super::paging::Links;
 use super::plan::Plan;
 use super::round::Read;
@@ -24,9 +24,10 @@ pub(super) struct Reading {
     pub(super) wants: bool,
     pub(super) explains: bool,
     pub(super) hash: blake3::Hash,
-    /// What the pages before said, and which page this is.
+    /// What the pages before said, which of them count, and how much is remembered of them.
     pub(super) history: History,
-    pub(super) page: String,
+    pub(super) scope: String,
+    pub(super) rows_max: usize,
     /// What went wrong while a browser drew it, in words.
     pub(super) drawn: Option<String>,
 }
@@ -42,7 +43,8 @@ impl Reading {
         let html = charset::text(&bytes, self.encoding, body.content_type.as_deref());
         let mut extraction = extract(&self.plan, &html, self.explains.then_some(&mut found))?;
         let raw = |field: &str, value: &str| drift::raw_of(&self.plan, &html, field, value);
-        let notes = self.history.judge(&self.plan.contracts, &self.page, &mut extraction, raw);
+        let scope = Scope { contracts: &self.plan.contracts, page: &self.scope, rows_max: self.rows_max };
+        let (notes, look) = self.history.judge(&scope, &mut extraction, raw);
         let leads = self.links.as_ref().map(|links| links.find(&html, self.links_max)).transpose()?;
         if let Some(words) = body.content_type.as_deref().and_then(not_html) {
             extraction.rejects.iter_mut().for_each(|reject| reject.reason.push_str(&words));
@@ -56,7 +58,7 @@ impl Reading {
         let fetched = self.explains.then(|| html.clone());
         let bad = (!is_good).then_some(html);
         let (hash, history) = (self.hash, self.history);
-        Ok((Read { hash, extraction, leads, packed, bad, broken: None, history, notes, fetched }, found))
+        Ok((Read { hash, extraction, leads, packed, bad, broken: None, history, look, notes, fetched }, found))
     }
 }
 

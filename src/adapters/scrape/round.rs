@@ -9,10 +9,11 @@ use anyhow::anyhow;
 use tokio::time::Instant;
 use url::Url;
 
-use super::drift::Broken;
+use super::drift::{Broken, of_page};
 use super::extract::Extraction;
 use super::history::History;
 use super::paging::Leads;
+use super::presence::Look;
 use crate::fetch::Validator;
 use crate::item::{Item, Reject};
 use crate::source::{Note, Outcome, SourceError};
@@ -73,6 +74,8 @@ pub(super) struct Read {
     /// What is remembered of its values, and what there is to say of them.
     pub(super) history: History,
     pub(super) notes: Vec<Note>,
+    /// What it has of the fields.
+    pub(super) look: Look,
     /// It whole, where somebody wants to see it.
     pub(super) fetched: Option<String>,
 }
@@ -149,12 +152,7 @@ impl Round {
         page: Option<&str>,
     ) {
         self.histories[ask][usize::from(is_detail)] = Some(history);
-        for mut note in notes {
-            if let (Some(page), Some(data)) = (page, note.data.as_object_mut()) {
-                data.insert("page".into(), page.into());
-            }
-            self.notes.push(note);
-        }
+        self.notes.extend(notes.into_iter().map(|note| of_page(note, page)));
     }
 
     /// Takes note of how much a page was.

@@ -13,11 +13,12 @@ use super::drift::Broken;
 use super::emit::EmitOn;
 use super::extract::Extraction;
 use super::follow::linked;
-use super::history::History;
+use super::history::{History, ROWS_MAX};
 use super::keep::Kept;
 use super::memory::{Known, address};
 use super::paging::{Leads, Paging, is_same_site, target};
 use super::placeholder::Values;
+use super::plan::Plan;
 use super::reading::Reading;
 use super::round::{Content, Read, Round, Visit};
 use super::rows::split;
@@ -25,6 +26,9 @@ use super::{Pages, refusal, render, same};
 use crate::fetch::{Answer, Body, Request};
 use crate::item::{Finding, Item, Reject};
 use crate::source::{Outcome, SourceError};
+
+/// Rows whose values are remembered of all pages that the file is written out to: the cursor is saved with every tick.
+const ROWS_ALL_MAX: usize = 20_000;
 
 /// What goes along on the way over the pages of a tick.
 pub(super) struct Trip<'a> {
@@ -147,8 +151,8 @@ impl Pages {
         };
         let mut body = match answer {
             Answer::NotModified { validator, fresh, url } => {
-                let notes = history.again(&plan.contracts);
-                trip.round.judged(ask, is_detail, history, notes, page);
+                history.again(known.look.as_ref());
+                trip.round.judged(ask, is_detail, history, Vec::new(), page);
                 return Ok(visit(address, url, Some(validator), fresh, Content::NotModified, None));
             }
             Answer::Refused(StatusCode::NOT_FOUND | StatusCode::GONE, _) if may_end => return Ok(None),
@@ -169,17 +173,13 @@ impl Pages {
         let has_leads = !needs_leads || known.leads.is_some();
         trip.round.count(body.bytes.len(), 0);
         if known.same.is(hash) && is_enough && has_leads && trip.findings.is_none() {
-            let notes = history.again(&plan.contracts);
-            trip.round.judged(ask, is_detail, history, notes, page);
+            history.again(known.look.as_ref());
+            trip.round.judged(ask, is_detail, history, Vec::new(), page);
             return Ok(visit(address, url, validator, fresh, Content::Again, origin));
         }
         let (wants, explains) = (known.kept.wants(trip.now), trip.findings.is_some());
-        let reading = Reading {
-            drawn,
-            history,
-            page: page.unwrap_or_default().to_owned(),
-            ..self.reading(is_detail, hash, wants, explains)
-        };
+        let scope = self.scope_of(plan, is_detail, page, &address);
+        let reading = Reading { history, scope, drawn, ..self.reading(is_detail, hash, wants, explains) };
         let Some(read) = self.read_page(target, &address, reading, body, trip).await? else { return Ok(None) };
         let content = Content::Read(Box::new(read));
         let page = page.map(str::to_owned);
@@ -190,6 +190,16 @@ impl Pages {
     fn history_of(&self, ask: usize, is_detail: bool, round: &Round) -> History {
         let kind = usize::from(is_detail);
         round.histories[ask][kind].as_ref().unwrap_or(&self.memory[ask].histories[kind]).clone()
+    }
+
+    /// Which pages' values are held against those of a page: a row is the same one on whichever page of its list.
+    fn scope_of(&self, plan: &Plan, is_detail: bool, page: Option<&str>, address: &str) -> String {
+        if is_detail {
+            // What it is called has no values of its query.
+            return address.to_owned();
+        }
+        let has_key = self.scrape.records.is_some() && plan.contracts.key.is_some();
+        page.filter(|_| !has_key).unwrap_or_default().to_owned()
     }
 
     /// Reads a page that came. `None` where a list that is counted has ended before it.
@@ -241,7 +251,8 @@ impl Pages {
             explains,
             hash,
             history: History::default(),
-            page: String::new(),
+            scope: String::new(),
+            rows_max: (ROWS_ALL_MAX / self.asks.len().max(1)).clamp(1, ROWS_MAX),
             drawn: None,
         }
     }
