@@ -67,6 +67,8 @@ pub struct State {
     pub refuse: Option<(i32, &'static str)>,
     /// Whether nothing goes wrong any more.
     pub is_well: bool,
+    /// Where it says that it is, if that is not where it listens: a driver goes where it is told.
+    pub announced: Option<SocketAddr>,
     /// How many inserts came.
     pub inserts: u64,
     /// The last numbered write of each session, and what was answered: a driver that retries must get the same.

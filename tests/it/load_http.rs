@@ -6,7 +6,8 @@ use serde_json::Value;
 use tapline::simulator::stores::{Faults, Kind, Store};
 
 use crate::support::clickhouse;
-use crate::support::loading::{Kills, Pile, id, killed, load, load_all};
+use crate::support::loading::{Pile, id, killed, load, load_all};
+use crate::support::relay::Relay;
 use crate::support::tap::{PATIENCE, Tap, wait_until};
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -21,9 +22,13 @@ fn rounds() -> (usize, usize) {
 const FAULTS: Faults =
     Faults { seed: 7, item_busy: 0, busy: 2, html: 5, cut_before: 20, cut_after: 20, body_max: Some(20_000) };
 
-fn assert_at_work(found: &Kills, kills: usize) {
-    println!("{found:?}");
+/// Loads while tapline is killed again and again, and the store a fifth as often.
+fn kill_both(pile: &mut Pile, to: &str, relay: &mut Relay) {
+    let (kills, each) = rounds();
+    let found = killed(pile, to, &["--batch-records", "100"], kills, each, |round| relay.each_time(round));
+    println!("{found:?}, {} kills of the other side", relay.kills());
     assert!(found.at_work * 2 > kills, "{found:?}: most runs are to be killed at work");
+    assert!(relay.kills() * 7 > kills, "{}: most runs in which it is to be killed have to do with it", relay.kills());
 }
 
 /// Replays everything, from the start and with another state, and again.
@@ -39,10 +44,10 @@ fn elasticsearch_killed_a_hundred_times_every_document_is_there_once() {
     let store = runtime.block_on(Store::start(Kind::Elasticsearch, 0, FAULTS)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("data");
-    let to = format!("es+http://{}", store.address());
-    let (kills, each) = rounds();
+    let mut relay = Relay::start(&store.address());
+    let to = format!("es+http://{}", relay.address());
     let mut pile = Pile::new(&root, "pile");
-    assert_at_work(&killed(&mut pile, &to, &["--batch-records", "100"], kills, each, |_| {}), kills);
+    kill_both(&mut pile, &to, &mut relay);
     let check = || {
         let state = store.state();
         let documents: Vec<(String, String)> = state
@@ -73,10 +78,10 @@ fn couchdb_killed_a_hundred_times_every_document_is_there_once() {
     let store = runtime.block_on(Store::start(Kind::Couchdb, 0, Faults { item_busy: 0, ..FAULTS })).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("data");
-    let to = format!("couchdb+http://{}", store.address());
-    let (kills, each) = rounds();
+    let mut relay = Relay::start(&store.address());
+    let to = format!("couchdb+http://{}", relay.address());
     let mut pile = Pile::new(&root, "pile");
-    assert_at_work(&killed(&mut pile, &to, &["--batch-records", "100"], kills, each, |_| {}), kills);
+    kill_both(&mut pile, &to, &mut relay);
     assert!(store.state().documents["pile"].keys().cloned().eq(pile.ids()));
     store.state().is_well = true;
     replay(&root, &to);
@@ -86,18 +91,18 @@ fn couchdb_killed_a_hundred_times_every_document_is_there_once() {
 #[test]
 fn clickhouse_and_webhook_know_a_batch_by_its_bounds() {
     let runtime = runtime();
-    let (kills, each) = rounds();
     for kind in [Kind::Clickhouse, Kind::Webhook] {
         // A store that goes by batches can refuse one for its length only before it ever took it.
         let store = runtime.block_on(Store::start(kind, 0, Faults { item_busy: 0, ..FAULTS })).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("data");
+        let mut relay = Relay::start(&store.address());
         let (to, rows) = match kind {
-            Kind::Clickhouse => (format!("clickhouse+http://{}", store.address()), "`pile`"),
-            _ => (format!("http://{}/in/{{stream}}?key=theirs&tapline.compress=zstd", store.address()), "/in/pile"),
+            Kind::Clickhouse => (format!("clickhouse+http://{}", relay.address()), "`pile`"),
+            _ => (format!("http://{}/in/{{stream}}?key=theirs&tapline.compress=zstd", relay.address()), "/in/pile"),
         };
         let mut pile = Pile::new(&root, "pile");
-        assert_at_work(&killed(&mut pile, &to, &["--batch-records", "100"], kills, each, |_| {}), kills);
+        kill_both(&mut pile, &to, &mut relay);
         let state = store.state();
         let ids: Vec<String> = state.rows[rows]
             .iter()

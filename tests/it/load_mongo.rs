@@ -7,6 +7,7 @@ use mongodb::bson::Document;
 use tapline::simulator::mongo::{Faults, Mongo};
 
 use crate::support::loading::{Pile, id, killed, load, load_all};
+use crate::support::relay::Relay;
 use crate::support::tap::{PATIENCE, Tap, wait_until};
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -26,11 +27,14 @@ fn killed_a_hundred_times_every_document_is_there_once() {
     let mongo = runtime.block_on(Mongo::start(0, faults)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("data");
-    let to = format!("mongodb://{}/live", mongo.address());
+    let mut relay = Relay::start(&mongo.address());
+    mongo.state().announced = Some(relay.address());
+    let to = format!("mongodb://{}/live", relay.address());
     let (kills, each) = if std::env::var_os("TAPLINE_QUICK").is_some() { (10, 300) } else { (100, 1_000) };
     let mut pile = Pile::new(&root, "pile");
-    let found = killed(&mut pile, &to, &["--batch-records", "100"], kills, each, |_| {});
-    println!("{found:?}");
+    let found = killed(&mut pile, &to, &["--batch-records", "100"], kills, each, |round| relay.each_time(round));
+    println!("{found:?}, {} kills of the other side", relay.kills());
+    assert!(relay.kills() * 7 > kills, "{}: most runs in which it is to be killed have to do with it", relay.kills());
     assert!(found.at_work * 2 > kills, "{found:?}: most runs are to be killed at work");
     assert!(ids(&mongo, "live.pile").into_iter().eq(pile.ids()));
     mongo.state().is_well = true;

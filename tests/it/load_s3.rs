@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::loading::{Pile, killed, load, load_all};
+use crate::support::relay::Relay;
 use crate::support::server::Server;
 
 const BUCKET: &str = "tapline-test";
@@ -31,7 +32,11 @@ fn bucket(server: &Server, action: &str, prefix: &str) -> String {
 }
 
 fn url(server: &Server, path: &str, more: &str) -> String {
-    format!("s3://key:right-word@{BUCKET}/{path}?endpoint=http://127.0.0.1:{}&compress=gzip{more}", server.port())
+    url_at(server.port(), path, more)
+}
+
+fn url_at(port: u16, path: &str, more: &str) -> String {
+    format!("s3://key:right-word@{BUCKET}/{path}?endpoint=http://127.0.0.1:{port}&compress=gzip{more}")
 }
 
 /// What stands in closed segments is there, in order; what is in the open one is not.
@@ -47,11 +52,13 @@ fn killed_a_hundred_times_every_closed_segment_is_there_once() {
     let server = server();
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("data");
-    let to = url(&server, "live", "");
+    let mut relay = Relay::start(&format!("127.0.0.1:{}", server.port()));
+    let to = url_at(relay.address().port(), "live", "");
     let (kills, each) = if std::env::var_os("TAPLINE_QUICK").is_some() { (10, 300) } else { (100, 1_000) };
     let mut pile = Pile::new(&root, "pile");
-    let found = killed(&mut pile, &to, &[], kills, each, |_| {});
-    println!("{found:?}");
+    let found = killed(&mut pile, &to, &[], kills, each, |round| relay.each_time(round));
+    println!("{found:?}, {} kills of the other side", relay.kills());
+    assert!(relay.kills() * 7 > kills, "{}: most runs in which it is to be killed have to do with it", relay.kills());
     assert!(found.at_work * 2 > kills, "{found:?}: most runs are to be killed at work");
     let there = bucket(&server, "read", "live/pile/dt=2026-11-");
     assert_closed(&there, &pile);

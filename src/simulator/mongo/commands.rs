@@ -36,7 +36,7 @@ pub(super) fn answer(
         return error(13, "Unauthorized", &format!("Command {name} requires authentication"));
     }
     match name.as_str() {
-        "hello" | "isMaster" | "ismaster" => hello(address),
+        "hello" | "isMaster" | "ismaster" => hello(state.announced.unwrap_or(address)),
         "ping" | "endSessions" | "killCursors" => doc! { "ok": 1.0 },
         "buildInfo" | "buildinfo" => doc! { "version": "7.0.14", "versionArray": [7, 0, 14, 0], "ok": 1.0 },
         "saslStart" => {

@@ -8,6 +8,7 @@ pub(crate) mod model;
 pub(crate) mod nginx;
 pub(crate) mod page;
 pub(crate) mod postgres;
+pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod sim_fs;
 pub(crate) mod stage;
