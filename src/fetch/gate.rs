@@ -18,7 +18,7 @@ use super::robots::Known;
 
 /// How many hosts are remembered before those are forgotten that no source asks.
 const HOSTS_MAX: usize = 4096;
-/// How long a source waits for its turn.
+/// How long a source waits for its turn, beside what the delays of all who may be before it take.
 const PATIENCE: Duration = Duration::from_mins(1);
 const DELAY_PUBLIC: Duration = Duration::from_millis(100);
 const CONCURRENCY_PUBLIC: u8 = 4;
@@ -133,9 +133,9 @@ pub(super) enum Closed {
     Resting { host: String, wait: Duration, why: String },
     /// Too many wait before.
     #[error("host_crowded: no turn at {host} within {}: {sources} sources ask it, at most {concurrency} at once and \
-             {} apart; ask less often, or say more under `manners`", humantime::format_duration(PATIENCE),
+             {} apart; ask less often, or say more under `manners`", humantime::format_duration(*.patience),
              humantime::format_duration(*.delay))]
-    Crowded { host: String, sources: usize, concurrency: u8, delay: Duration },
+    Crowded { host: String, sources: usize, concurrency: u8, delay: Duration, patience: Duration },
 }
 
 /// What an answer's head says to the gate.
@@ -182,6 +182,13 @@ impl Host {
         own.max(state.crawl_delay).max(state.adapted)
     }
 
+    /// A turn for each source is waited for, however far apart these are: who is told to come every two minutes is late
+    /// by that, and skips ticks, but has not failed.
+    fn patience(&self, state: &State) -> Duration {
+        let members = u32::try_from(state.members.len()).unwrap_or(u32::MAX);
+        self.delay(state).saturating_mul(members).saturating_add(PATIENCE)
+    }
+
     fn concurrency(&self, state: &State) -> u8 {
         let asked = state.members.values().filter_map(|terms| terms.concurrency).min();
         asked.unwrap_or(if self.is_private { CONCURRENCY_PRIVATE } else { CONCURRENCY_PUBLIC })
@@ -214,7 +221,8 @@ impl Member {
                 }
             }
         };
-        timeout(PATIENCE, waiting).await.unwrap_or_else(|_| Err(self.crowded()))
+        let patience = host.patience(&lock(&host.state));
+        timeout(patience, waiting).await.unwrap_or_else(|_| Err(self.crowded(patience)))
     }
 
     fn look(&self) -> Result<Look, Closed> {
@@ -237,13 +245,14 @@ impl Member {
         Ok(Look::Go(Turn { host: Arc::clone(host), adapt, began: now }))
     }
 
-    fn crowded(&self) -> Closed {
+    fn crowded(&self, patience: Duration) -> Closed {
         let state = lock(&self.host.state);
         Closed::Crowded {
             host: self.host.name.clone(),
             sources: state.members.len(),
             concurrency: self.host.concurrency(&state),
             delay: self.host.delay(&state),
+            patience,
         }
     }
 }
@@ -350,10 +359,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_is_told_why() {
         let host = host("https://example.com/");
-        let member = host.join(&manners(Some(90_000), None));
+        let member = host.join(&manners(Some(90_000), Some(1)));
+        let began = Instant::now();
         drop(member.turn().await.unwrap());
+        let turn = member.turn().await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 90, "who is told to come seldom waits that long");
         let closed = member.turn().await.unwrap_err();
-        insta::assert_snapshot!(closed, @"host_crowded: no turn at example.com within 1m: 1 sources ask it, at most 4 at once and 1m 30s apart; ask less often, or say more under `manners`");
+        insta::assert_snapshot!(closed, @"host_crowded: no turn at example.com within 2m 30s: 1 sources ask it, at most 1 at once and 1m 30s apart; ask less often, or say more under `manners`");
+        drop(turn);
     }
 
     #[tokio::test(start_paused = true)]
