@@ -92,6 +92,8 @@ mod manual;
 mod doctor;
 // Upstreams that would break it.
 mod hostile;
+// Memory that stays flat while hosts and keys come and go.
+mod soak;
 // Killed at random moments and at every operation: nothing torn, lost or doubled, every slot accounted for.
 mod torture_kill;
 // A simulated disk crashed at every step, filled at every byte, failing at every sync.
