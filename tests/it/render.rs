@@ -107,10 +107,21 @@ impl Served {
 
 /// The browsers that a process has started.
 fn browsers(process: &Process) -> Vec<u32> {
-    let children = format!("/proc/{0}/task", process.0.id());
+    children(process.0.id())
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let children = format!("/proc/{pid}/task");
     let tasks = fs::read_dir(children).into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
     lists.flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).collect()
+}
+
+/// All processes that descend from one, as they are now.
+fn family(pid: u32) -> Vec<u32> {
+    let own = children(pid);
+    let more: Vec<u32> = own.iter().flat_map(|child| family(*child)).collect();
+    own.into_iter().chain(more).collect()
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -166,6 +177,42 @@ async fn scripts_obey_robots_and_pages_that_do_not_end_are_given_up() {
     let never = tap.records("_rejected/never")[0]["data"]["reason"].to_string();
     assert!(!never.contains("was not there"), "a page that asks for nothing more is complete: {never}");
     assert_eq!(served.asked("/api/price"), 0);
+}
+
+/// Killed, tapline can put nothing in order: its browser ends by itself, and its folder goes with the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tapline_that_is_killed_leaves_no_browser_behind() {
+    let served = Served::start().await;
+    let tap = Tap::new();
+    tap.source("shop", &served.source("/", "{ wait_for: \"#price\" }"));
+    let temp = tap.path("temp");
+    fs::create_dir(&temp).unwrap();
+    let start = || {
+        let mut command = tap.command(&["run"]);
+        command.env("TMPDIR", &temp).stdout(Stdio::null()).stderr(Stdio::null());
+        Process(command.spawn().unwrap())
+    };
+    let folders = || -> Vec<PathBuf> {
+        let all = fs::read_dir(&temp).unwrap().map(|entry| entry.unwrap().path());
+        all.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("tapline-browser-")).collect()
+    };
+    let mut process = start();
+    wait_until("a price", PATIENCE_WITH_BROWSER, || tap.count("shop") >= 1);
+    let browser = family(process.0.id());
+    assert!(browser.len() > 3, "a browser is a family of processes: {browser:?}");
+    let left = folders();
+    assert_eq!(left.len(), 1, "{left:?}");
+    process.kill();
+    wait_until("every process of the browser has ended", PATIENCE, || !browser.iter().any(|pid| is_alive(*pid)));
+    assert_eq!(folders(), left, "nobody was there to remove it");
+
+    let before = tap.count("shop");
+    let mut process = start();
+    wait_until("a price after that", PATIENCE_WITH_BROWSER, || tap.count("shop") > before);
+    let used = folders();
+    assert!(used.len() == 1 && used != left, "{used:?} instead of {left:?}");
+    assert_eq!(process.terminate().0, Some(0));
+    assert_eq!(folders(), [] as [PathBuf; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

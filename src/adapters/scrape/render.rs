@@ -6,6 +6,7 @@
 //! private network. Images, fonts and films are not fetched at all.
 
 mod browser;
+mod folder;
 mod serve;
 mod wire;
 

@@ -1,19 +1,27 @@
 //! The browser: one of this machine's, started when it is first needed, or one beside it by its address. All sources share it.
+//!
+//! One of ours is told what to do by a pipe, and ends when that is closed: so it ends with tapline, and be tapline killed. Nor
+//! is there a port by which others on the machine could reach it.
 
 use std::collections::HashMap;
+use std::os::unix::net::UnixStream as Pipe;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use command_fds::{CommandFdExt as _, FdMapping};
 use serde::Deserialize;
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::net::UnixStream;
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use url::Url;
 
+use super::folder::Folder;
 use super::wire::Wire;
 
 /// Pages that are open at once, of all sources. Each takes a process of 100 MB and more.
@@ -26,6 +34,8 @@ const START_MAX: Duration = Duration::from_secs(20);
 const HEAP_MIB_MAX: usize = 512;
 /// What the browser is called, where it is installed.
 const PROGRAMS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+/// The file descriptors by which a browser is told what to do, and by which it answers.
+const PIPE: [i32; 2] = [3, 4];
 
 /// Every browser in use, by its address; that of this machine has none.
 #[derive(Default)]
@@ -42,7 +52,7 @@ struct Running {
     wire: Wire,
     pages: usize,
     /// With its folder, which goes when it does.
-    _program: Option<(Child, tempfile::TempDir)>,
+    _program: Option<(Child, Folder)>,
 }
 
 /// Leave to open a page.
@@ -121,10 +131,26 @@ async fn start() -> anyhow::Result<Running> {
             PROGRAMS.join(", ")
         )
     })?;
-    let folder = tempfile::Builder::new().prefix("tapline-browser-").tempdir().context("no folder for the browser")?;
-    let mut command = Command::new(&program);
+    let folder = tokio::task::spawn_blocking(Folder::make).await??;
+    let (ours, theirs) = Pipe::pair().context("no pipe to the browser")?;
+    ours.set_nonblocking(true)?;
+    let mut child = command(&program, &folder, theirs)?
+        .spawn()
+        .with_context(|| format!("no_browser: {} cannot be started", program.display()))?;
+    let said = listen(child.stderr.take().context("invariant: it is piped")?);
+    let wire = Wire::over(UnixStream::from_std(ours)?);
+    if !matches!(timeout(START_MAX, wire.command(None, "Browser.getVersion", json!({}))).await, Ok(Ok(_))) {
+        let said = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        return Err(anyhow!("no_browser: {} does not start: {}", program.display(), said.trim()));
+    }
+    Ok(Running { wire, pages: 0, _program: Some((child, folder)) })
+}
+
+/// How a browser is started, with its end of the pipe.
+fn command(program: &Path, folder: &Folder, pipe: Pipe) -> anyhow::Result<Command> {
+    let mut command = Command::new(program);
     command
-        .args(["--headless=new", "--remote-debugging-port=0", "--no-first-run", "--no-default-browser-check"])
+        .args(["--headless=new", "--remote-debugging-pipe", "--no-first-run", "--no-default-browser-check"])
         .args(["--disable-gpu", "--disable-dev-shm-usage", "--mute-audio", "--hide-scrollbars", "--disable-sync"])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-extensions"])
         .args(["--disable-default-apps", "--force-webrtc-ip-handling-policy=disable_non_proxied_udp"])
@@ -141,26 +167,25 @@ async fn start() -> anyhow::Result<Running> {
         command.arg("--no-sandbox");
         tracing::warn!("the browser runs without its sandbox, because tapline runs as root; run it as another user");
     }
-    let mut child = command.spawn().with_context(|| format!("no_browser: {} cannot be started", program.display()))?;
-    let errors = child.stderr.take().context("invariant: it is piped")?;
-    let mut lines = BufReader::new(errors).lines();
-    let mut said = String::new();
-    let listening = timeout(START_MAX, async {
+    let ends = [pipe.try_clone().context("no pipe to the browser")?, pipe];
+    let mapping = |(end, child_fd): (Pipe, i32)| FdMapping { parent_fd: end.into(), child_fd };
+    command.fd_mappings(ends.into_iter().zip(PIPE).map(mapping).collect())?;
+    Ok(command)
+}
+
+/// Reads what a browser complains of, which unread would make it wait, and keeps the last line.
+fn listen(errors: ChildStderr) -> Arc<Mutex<String>> {
+    let said = Arc::<Mutex<String>>::default();
+    let last = Arc::clone(&said);
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(errors).lines();
         while let Ok(Some(line)) = lines.next_line().await {
-            if let Some(address) = line.trim().strip_prefix("DevTools listening on ") {
-                return Some(address.to_owned());
+            if !line.trim().is_empty() {
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = line;
             }
-            said = line;
         }
-        None
     });
-    let Ok(Some(address)) = listening.await else {
-        return Err(anyhow!("no_browser: {} does not start: {}", program.display(), said.trim()));
-    };
-    // What it says later is read, and of no interest; unread it would make the browser wait.
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    let wire = Wire::connect(&address).await?;
-    Ok(Running { wire, pages: 0, _program: Some((child, folder)) })
+    said
 }
 
 /// The first of the programs that is in a folder of `PATH`.

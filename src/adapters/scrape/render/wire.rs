@@ -1,4 +1,4 @@
-//! The Chrome `DevTools` Protocol over a websocket: commands with their answers, and events by session.
+//! The Chrome `DevTools` Protocol over a websocket or a pipe: commands with their answers, and events by session.
 //!
 //! <https://chromedevtools.github.io/devtools-protocol/>
 
@@ -10,6 +10,8 @@ use anyhow::{Context as _, anyhow};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -75,10 +77,8 @@ impl Wire {
             .await
             .context("cannot_connect: no websocket to the browser")?;
         let (mut sender, mut receiver) = socket.split();
-        let (outgoing, mut queue) = mpsc::channel::<String>(COMMANDS_MAX);
-        let shared =
-            Arc::new(Shared { last: AtomicU64::new(0), is_closed: AtomicBool::new(false), waiting: Mutex::default() });
-        let of_reader = Arc::clone(&shared);
+        let (wire, mut queue) = Self::new();
+        let of_reader = Arc::clone(&wire.shared);
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -97,7 +97,43 @@ impl Wire {
             }
             of_reader.close();
         });
-        Ok(Self { shared, outgoing })
+        Ok(wire)
+    }
+
+    /// Over a pipe, on which a zero byte ends each message. It is closed once nobody has this any more.
+    pub(super) fn over(pipe: UnixStream) -> Self {
+        let (reader, mut writer) = pipe.into_split();
+        let (wire, mut queue) = Self::new();
+        tokio::spawn(async move {
+            while let Some(command) = queue.recv().await {
+                if writer.write_all(format!("{command}\0").as_bytes()).await.is_err() {
+                    break;
+                }
+            }
+        });
+        let of_reader = Arc::clone(&wire.shared);
+        tokio::spawn(async move {
+            let mut reader = BufReader::new(reader);
+            let mut message = Vec::new();
+            loop {
+                message.clear();
+                let one = (&mut reader).take(MESSAGE_BYTES_MAX as u64).read_until(0, &mut message).await;
+                // One that does not end is cut off, or too long.
+                if one.is_err() || message.pop() != Some(0) {
+                    break;
+                }
+                of_reader.take(&String::from_utf8_lossy(&message));
+            }
+            of_reader.close();
+        });
+        wire
+    }
+
+    /// With the commands that are to be sent.
+    fn new() -> (Self, mpsc::Receiver<String>) {
+        let (outgoing, queue) = mpsc::channel(COMMANDS_MAX);
+        let shared = Shared { last: AtomicU64::new(0), is_closed: AtomicBool::new(false), waiting: Mutex::default() };
+        (Self { shared: Arc::new(shared), outgoing }, queue)
     }
 
     /// Whether the browser has hung up.
