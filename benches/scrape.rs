@@ -45,7 +45,7 @@ fn extraction(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let extraction = extract(&plan, black_box(&html), None).expect("invariant: a harmless page");
-                assert!(extraction.rejects.is_empty() && !extraction.items.is_empty());
+                assert!(extraction.rejects.is_empty() && !extraction.rows.is_empty());
                 extraction
             });
         });

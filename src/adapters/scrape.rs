@@ -59,6 +59,7 @@ mod select;
 mod selector;
 mod served;
 mod settings;
+mod take;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -82,7 +83,7 @@ pub use self::asking::{BodyKeys, MethodName, ProxyUrl};
 use self::asks::Ask;
 pub use self::emit::{Emit, EmitOn};
 pub use self::expect::TestKeys;
-pub use self::extract::{Extraction, extract};
+pub use self::extract::{Extraction, Row, extract};
 pub use self::for_each::{ForEach, InData};
 pub use self::locale::Locale;
 use self::login::Session;

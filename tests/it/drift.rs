@@ -33,7 +33,7 @@ fn reason(fields: &Value, html: &str) -> String {
     let plan = Plan::compile(&settings(fields)).unwrap_or_else(|problems| panic!("{problems:?}"));
     let extraction = extract(&plan, html, None).unwrap();
     let reasons: Vec<String> = extraction.rejects.into_iter().map(|reject| reject.reason).collect();
-    assert_eq!(reasons.len(), 1, "{reasons:?} {:?}", extraction.items);
+    assert_eq!(reasons.len(), 1, "{reasons:?} {:?}", extraction.rows);
     reasons.into_iter().next().unwrap()
 }
 

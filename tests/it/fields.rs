@@ -28,7 +28,7 @@ fn extracted(settings: Value, html: &str) -> (Vec<String>, Vec<String>) {
     let settings: Scrape = serde_json::from_value(settings).unwrap();
     let plan = Plan::compile(&settings).unwrap_or_else(|problems| panic!("{problems:?}"));
     let extraction = extract(&plan, html, None).unwrap();
-    let items = extraction.items.iter().map(|item| item.data.get().to_owned()).collect();
+    let items = extraction.rows.iter().map(|row| row.item.data.get().to_owned()).collect();
     (items, extraction.rejects.into_iter().map(|reject| reject.reason).collect())
 }
 

@@ -90,8 +90,7 @@ impl Scrape {
         let is_followed = |name: &String| follow.fields.has(name);
         let [published_at, followed_at] =
             [false, true].map(|followed| self.published_at.clone().filter(|name| is_followed(name) == followed));
-        let mut list = Self { published_at, follow: None, ..self.clone() };
-        list.fields.0.push(follow.link());
+        let list = Self { published_at, ..self.clone() };
         let detail = Self {
             published_at: followed_at,
             records: None,
@@ -103,7 +102,6 @@ impl Scrape {
             (Ok(list), Ok(detail)) => Ok((list, Some(detail))),
             (list, detail) => {
                 let mut problems: Vec<Problem> = list.err().unwrap_or_default();
-                problems.retain_mut(|problem| follow.is_ours(problem));
                 // What both have in common is said once.
                 let is_own = |key: &String| key == "follow" || key == "published_at";
                 let detail = detail.err().unwrap_or_default().into_iter();

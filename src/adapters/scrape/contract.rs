@@ -11,7 +11,6 @@ use super::convert::json_string;
 use super::currency;
 use super::emit::members;
 use super::number::Decimal;
-use super::paging::LINK;
 use super::place::shown;
 use super::settings::{Field, FieldType, Fields, OnMissing};
 use super::trust::{AcceptAfter, Limit};
@@ -114,8 +113,7 @@ impl Contracts {
     }
 
     fn take(&mut self, fields: &Fields, place: &Place<'_>, problems: &mut Vec<Problem>) {
-        // Where a row leads is no value.
-        for (name, field) in fields.0.iter().filter(|(name, _)| name != LINK) {
+        for (name, field) in &fields.0 {
             let file = [&place.file[..], &["fields", name]].concat();
             let names = [&place.names[..], &[name.as_str()]].concat();
             let place = Place { file, names, ..*place };

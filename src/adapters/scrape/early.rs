@@ -74,7 +74,7 @@ mod tests {
     }
 
     fn told(extraction: &Extraction) -> String {
-        let items: Vec<_> = extraction.items.iter().map(|item| item.data.get()).collect();
+        let items: Vec<_> = extraction.rows.iter().map(|row| row.item.data.get()).collect();
         let rejects: Vec<_> =
             extraction.rejects.iter().map(|reject| (&reject.field, &reject.reason, &reject.raw)).collect();
         format!("{items:?} {rejects:?} {:?}", extraction.served)

@@ -9,7 +9,6 @@ use super::contract::STAND_INS;
 use super::extract::extract;
 use super::history::{History, ROWS_MAX, Scope};
 use super::plan::Plan;
-use super::rows::split;
 use super::settings::Fields;
 use crate::fetch::charset;
 use crate::item::Finding;
@@ -127,7 +126,6 @@ pub(super) fn read_page(settings: &Scrape, page: &[u8]) -> anyhow::Result<(Batch
     let mut extraction = extract(&plan, &html, Some(&mut findings))?;
     let scope = Scope { contracts: &plan.contracts, page: "", rows_max: ROWS_MAX };
     History::default().judge(&scope, &mut extraction, |_, _| None);
-    // Where a row leads is no field of it.
-    let items = extraction.items.iter().map(|item| split(item).0).collect();
+    let items = extraction.rows.into_iter().map(|row| row.item).collect();
     Ok((Batch { items, rejects: extraction.rejects, ..Batch::default() }, findings))
 }

@@ -27,11 +27,27 @@ const DATA_BYTES_MAX: usize = 16 << 20;
 /// Rejects of one page that are kept each; the rest are counted. A changed layout makes all rows alike.
 const REJECTS_MAX: usize = 100;
 
+/// A record to be, and where it leads.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The record.
+    pub item: Item,
+    /// The link that is followed for it, as the page has it.
+    pub(super) link: Option<String>,
+}
+
+impl Row {
+    /// How much it is, in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.item.data.get().len() + self.link.as_ref().map_or(0, String::len)
+    }
+}
+
 /// What a page became.
 #[derive(Debug, Default)]
 pub struct Extraction {
     /// The records to be, in the page's order.
-    pub items: Vec<Item>,
+    pub rows: Vec<Row>,
     /// What was not what it was declared to be.
     pub rejects: Vec<Reject>,
     /// Of each field with fall-backs, which rule served, in the page's worst row; `None` where none did.
@@ -180,11 +196,30 @@ impl<'a> Work<'a, '_> {
 
     fn record(&mut self, scope: Scope<'a>, row: Option<usize>) {
         let plan = self.plan;
-        let object = self.object(&plan.fields, scope, row, plan.published_at);
+        let mut object = self.object(&plan.fields, scope, row, plan.published_at);
+        let link = plan.link.as_ref().and_then(|link| self.link(link, scope, row, &mut object.faults));
         match (object.is_dropped, object.faults.is_empty()) {
             (true, _) => {}
-            (false, true) => self.item(object.json, object.published_at),
+            (false, true) => self.row(object.json, object.published_at, link),
             (false, false) => self.reject(as_reject(object.faults)),
+        }
+    }
+
+    /// Where a row leads. That it leads nowhere is for whoever follows it to say.
+    fn link(
+        &mut self,
+        link: &'a FieldPlan,
+        scope: Scope<'a>,
+        row: Option<usize>,
+        faults: &mut Vec<Fault>,
+    ) -> Option<String> {
+        match self.field(link, scope, row) {
+            Ok(value) => serde_json::from_str(&value.json).ok(),
+            Err(fault) if fault.outcome == Outcome::Missing => None,
+            Err(fault) => {
+                faults.push(fault);
+                None
+            }
         }
     }
 
@@ -221,10 +256,12 @@ impl<'a> Work<'a, '_> {
         object
     }
 
-    fn item(&mut self, data: String, published_at: Option<DateTime<Utc>>) {
-        self.bytes += data.len();
+    fn row(&mut self, data: String, published_at: Option<DateTime<Utc>>, link: Option<String>) {
         let data = RawValue::from_string(data).expect("invariant: keys and values are JSON each");
-        self.out.items.push(Item { id: None, kind: Cow::Owned(self.plan.kind.clone()), published_at, data });
+        let item = Item { id: None, kind: Cow::Owned(self.plan.kind.clone()), published_at, data };
+        let row = Row { item, link };
+        self.bytes += row.len();
+        self.out.rows.push(row);
     }
 
     fn reject(&mut self, reject: Reject) {
@@ -297,9 +334,9 @@ mod tests {
     /// One field of a page: its value as JSON, or its outcome and reason.
     fn one(html: &str, field: &serde_json::Value) -> String {
         let extraction = fields(html, &json!({ "f": field }));
-        match (&extraction.items[..], &extraction.rejects[..]) {
-            ([Item { data, .. }], []) => {
-                data.get().strip_prefix("{\"f\":").unwrap().strip_suffix('}').unwrap().to_owned()
+        match (&extraction.rows[..], &extraction.rejects[..]) {
+            ([Row { item, .. }], []) => {
+                item.data.get().strip_prefix("{\"f\":").unwrap().strip_suffix('}').unwrap().to_owned()
             }
             ([], [Reject { outcome, reason, field, .. }]) => {
                 assert_eq!(field.as_deref(), Some("fields.f"));
@@ -527,7 +564,7 @@ mod tests {
             json!({ "url": "http://localhost/", "records": "p", "fields": { "v": { "near": "Price", "type": "integer" } } }),
         );
         let lines: Vec<String> =
-            extract(&rows, twice, None).unwrap().items.iter().map(|item| item.data.get().to_owned()).collect();
+            extract(&rows, twice, None).unwrap().rows.iter().map(|row| row.item.data.get().to_owned()).collect();
         assert_eq!(lines, [r#"{"v":1}"#, r#"{"v":2}"#], "in a row, a label of the row");
     }
 
@@ -616,7 +653,7 @@ mod tests {
         }));
         let mut findings = Vec::new();
         let extraction = extract(&rows, PRODUCT, Some(&mut findings)).unwrap();
-        let lines: Vec<&str> = extraction.items.iter().map(|item| item.data.get()).collect();
+        let lines: Vec<&str> = extraction.rows.iter().map(|row| row.item.data.get()).collect();
         insta::assert_snapshot!(lines.join("\n"), @r#"
         {"symbol":"A","price":1.10,"tags":["x","y"],"currency":"INR"}
         {"symbol":"B","price":2000.5,"tags":null,"currency":"INR"}
@@ -659,7 +696,7 @@ mod tests {
         }));
         let extraction = extract(&index, INDEX, None).unwrap();
         assert!(extraction.rejects.is_empty(), "{:?}", extraction.rejects);
-        let item = &extraction.items[0];
+        let item = &extraction.rows[0].item;
         assert_eq!((item.kind.as_ref(), item.published_at), ("quote", "2026-11-23T07:04:05Z".parse().ok()));
         insta::assert_snapshot!(item.data.get(), @r#"{"price":59465.68,"change":-112.30,"open":true,"at":"2026-11-23T07:04:05.000000Z"}"#);
 
@@ -673,7 +710,7 @@ mod tests {
         }));
         let mut findings = Vec::new();
         let extraction = extract(&stocks, STOCKS, Some(&mut findings)).unwrap();
-        let lines: Vec<&str> = extraction.items.iter().map(|item| item.data.get()).collect();
+        let lines: Vec<&str> = extraction.rows.iter().map(|row| row.item.data.get()).collect();
         insta::assert_snapshot!(lines.join("\n"), @r#"
         {"symbol":"RELIANCE","price":2456.70,"volume":1234567}
         {"symbol":"MRF","price":123456.78,"volume":null}
@@ -685,7 +722,7 @@ mod tests {
         invalid `n.a.` has the letter `n`; declare `type: money` or `scale: true`, or pick the digits with `regex`
         ");
         let plain = extract(&stocks, STOCKS, None).unwrap();
-        assert_eq!(plain.items.len(), extraction.items.len(), "to explain changes nothing");
+        assert_eq!(plain.rows.len(), extraction.rows.len(), "to explain changes nothing");
         let price = findings.iter().find(|finding| finding.field == "fields.price").unwrap();
         insta::assert_snapshot!(serde_json::to_string(price).unwrap(), @r#"{"row":1,"field":"fields.price","rule":"td:nth-child(2)","matched":1,"raw":"2,456.70","value":2456.70}"#);
     }
@@ -694,7 +731,7 @@ mod tests {
     fn hostile_text_stays_one_line() {
         let page = "<b>a\u{0}\u{1b}[2J\u{85}\u{2028}\"\\</b><i title='x\ny\r'>z</i>";
         let extraction = fields(page, &json!({ "b\n\"": "b", "t": { "css": "i", "attr": "title" } }));
-        let data = extraction.items[0].data.get();
+        let data = extraction.rows[0].item.data.get();
         assert!(!data.contains(['\n', '\r', '\0', '\u{1b}']), "{data:?}");
         let read: serde_json::Value = serde_json::from_str(data).unwrap();
         assert_eq!(read["t"], "x\ny\n");
@@ -712,7 +749,7 @@ mod tests {
         let rows =
             plan(json!({ "url": "http://localhost/", "records": "div", "fields": { "h": { "html": "outer" } } }));
         let extraction = extract(&rows, &nested, None).unwrap();
-        let bytes: usize = extraction.items.iter().map(|item| item.data.get().len()).sum();
+        let bytes: usize = extraction.rows.iter().map(|row| row.item.data.get().len()).sum();
         assert!(bytes < 20 << 20 && extraction.rejects.len() == 1, "{bytes}");
         let rows = plan(json!({ "url": "http://localhost/", "records": "i", "fields": { "h": "b" } }));
         let extraction = extract(&rows, &"<i></i>".repeat(5000), None).unwrap();
@@ -748,7 +785,7 @@ mod tests {
         assert_eq!(one(page, &json!({ "css": "html ~ b, html", "attr": "x", "required": false })), "null");
         let rows =
             json!({ "url": "http://localhost/", "records": "p", "fields": { "a": { "css": ":scope > i ~ b" } } });
-        assert_eq!(extract(&plan(rows), page, None).unwrap().items[0].data.get(), r#"{"a":"3"}"#);
+        assert_eq!(extract(&plan(rows), page, None).unwrap().rows[0].item.data.get(), r#"{"a":"3"}"#);
     }
 
     proptest! {
@@ -776,7 +813,7 @@ mod tests {
                     "f": { "script": { "find": "" }, "required": false },
                 } }));
                 let extraction = extract(&plan, &html, Some(&mut Vec::new())).unwrap();
-                for item in extraction.items {
+                for Row { item, .. } in extraction.rows {
                     let data: serde_json::Map<String, serde_json::Value> = serde_json::from_str(item.data.get()).unwrap();
                     prop_assert_eq!(data.keys().collect::<Vec<_>>(), ["a", "b", "c", "d", "e", "f"]);
                     prop_assert!(!item.data.get().contains(['\n', '\r']));

@@ -6,9 +6,10 @@ use http::Method;
 use url::Url;
 
 use super::Pages;
+use super::extract::Row;
 use super::paging::{Follow, Leads, target};
 use super::round::Visit;
-use super::rows::{merged, split};
+use super::rows::merged;
 use super::visit::{Target, Trip};
 use crate::context::shown_url;
 use crate::fetch::Request;
@@ -23,7 +24,7 @@ struct Rows<'a> {
     from: Url,
     page: Option<&'a str>,
     base: Option<String>,
-    all: Vec<(Item, Option<String>)>,
+    all: Vec<Row>,
 }
 
 impl Pages {
@@ -44,21 +45,15 @@ impl Pages {
     }
 
     /// The rows of a list, each with its link. What has none is rejected.
-    fn rows_of(
-        &self,
-        visit: &Visit,
-        leads: &Leads,
-        follow: &Follow,
-        trip: &mut Trip<'_>,
-    ) -> Vec<(Item, Option<String>)> {
-        let items = self.items_of(visit);
+    fn rows_of(&self, visit: &Visit, leads: &Leads, follow: &Follow, trip: &mut Trip<'_>) -> Vec<Row> {
+        let records = self.records_of(visit);
         let max = usize::from(follow.max);
         if self.scrape.records.is_some() {
             let mut rows = Vec::new();
-            for row in items.iter().map(split) {
-                match self.is_known(visit.ask, &row.0) {
+            for row in records {
+                match self.is_known(visit.ask, &row.item) {
                     Some(hash) => trip.round.known.push(hash),
-                    None => rows.push(row),
+                    None => rows.push(row.clone()),
                 }
             }
             rows.truncate(max);
@@ -67,10 +62,10 @@ impl Pages {
             // Each link of the page, once, with what the page itself says.
             let mut once = HashSet::new();
             let links = leads.follow.iter().filter(|link| once.insert(link.as_str())).take(max);
-            let row = items.first().map(|item| split(item).0);
-            let rows: Vec<_> =
-                row.map_or_else(Vec::new, |row| links.map(|link| (row.clone(), Some(link.clone()))).collect());
-            if rows.is_empty() && !items.is_empty() {
+            let rows: Vec<Row> = records.first().map_or_else(Vec::new, |Row { item, .. }| {
+                links.map(|link| Row { item: item.clone(), link: Some(link.clone()) }).collect()
+            });
+            if rows.is_empty() && !records.is_empty() {
                 let reason = format!("`{}` matched nothing, so that there is nothing to follow", follow.shown());
                 let reject = Reject::new(Outcome::Missing, Some("follow".into()), reason, "");
                 trip.round.reject_row(Reject { page: visit.page.clone(), ..reject });
@@ -85,7 +80,7 @@ impl Pages {
         let mut items = Vec::new();
         // Two rows may link to one page.
         let mut details: HashMap<Url, Vec<Item>> = HashMap::new();
-        for (row, link) in all {
+        for Row { item: row, link } in all {
             let Some(link) = link else {
                 let reason =
                     format!("`{}` matched nothing in a row, so that there is nothing to follow", follow.shown());
@@ -129,7 +124,7 @@ impl Pages {
         let target = Target { ask, request, page: Some(&name), is_detail: true, may_end: false };
         match self.visit(&target, trip).await {
             Ok(Some(visit)) => {
-                let items = self.items_of(&visit).to_vec();
+                let items = self.records_of(&visit).iter().map(|row| row.item.clone()).collect();
                 trip.round.visits.push(visit);
                 Ok(items)
             }

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::contract::{Contracts, STAND_INS, StandIn, Watched};
 use super::emit::{hash, members};
@@ -121,22 +120,21 @@ impl History {
             return <_>::default();
         }
         let mut notes = Vec::new();
-        let mut look = Look::of(contracts, &extraction.items);
-        let items = std::mem::take(&mut extraction.items);
-        for mut item in items {
-            let key = key_of(scope, &item);
+        let mut look = Look::of(contracts, &extraction.rows);
+        for mut row in std::mem::take(&mut extraction.rows) {
+            let key = key_of(scope, &row.item);
             let known = self.rows.entry(key.clone()).or_default();
             if self.seen.len() < scope.rows_max {
                 self.seen.insert(key);
             }
-            let judged = lend(contracts, known, &mut item).and_then(|lent| {
-                believe(contracts, known, &item, &lent, &mut notes, &mut raw)?;
+            let judged = lend(contracts, known, &mut row.item).and_then(|lent| {
+                believe(contracts, known, &row.item, &lent, &mut notes, &mut raw)?;
                 Ok(lent)
             });
             match judged {
                 Ok(lent) => {
                     look.stood_in.extend(lent);
-                    extraction.items.push(item);
+                    extraction.rows.push(row);
                 }
                 Err(reject) => {
                     extraction.reject(reject);
@@ -201,8 +199,7 @@ fn lend(contracts: &Contracts, known: &BTreeMap<usize, Known>, item: &mut Item) 
     }
     if let Some(data) = data {
         let member = format!("\"{STAND_INS}\":{}", serde_json::Value::Object(words));
-        let data = RawValue::from_string(with_member(&data, &member));
-        item.data = data.expect("invariant: each value is JSON in its place");
+        item.data = with_member(&data, &member);
     }
     Ok(lent)
 }
@@ -310,6 +307,7 @@ fn shown(value: &str) -> String {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::extract::Row;
     use super::super::plan::Plan;
     use super::*;
 
@@ -336,7 +334,8 @@ mod tests {
                 published_at: None,
                 data: serde_json::value::RawValue::from_string(record.to_string()).unwrap(),
             };
-            let mut extraction = Extraction { items: records.iter().map(item).collect(), ..Extraction::default() };
+            let row = |record: &Value| Row { item: item(record), link: None };
+            let mut extraction = Extraction { rows: records.iter().map(row).collect(), ..Extraction::default() };
             // As over a restart, each time.
             let saved = serde_json::to_string(&self.history).unwrap();
             self.history = serde_json::from_str(&saved).unwrap();
@@ -344,7 +343,7 @@ mod tests {
             let scope = Scope { contracts: &self.plan.contracts, page: "", rows_max: ROWS_MAX };
             let (mut notes, _) = self.history.judge(&scope, &mut extraction, raw);
             notes.extend(self.history.close(&self.plan.contracts));
-            let items = extraction.items.iter().map(|item| item.data.get().to_owned());
+            let items = extraction.rows.iter().map(|row| row.item.data.get().to_owned());
             let rejects = extraction.rejects.iter().map(|reject| {
                 let field = reject.field.as_deref().unwrap_or_default();
                 format!("{} {field}: {} ({})", reject.outcome.as_str(), reject.reason, reject.raw)

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Pages;
 use super::asks::Ask;
 use super::emit::{EmitOn, Emitted, KEYS_MAX};
+use super::extract::Row;
 use super::history::History;
 use super::keep::Kept;
 use super::paging::Leads;
@@ -112,7 +113,7 @@ pub(super) fn address(request: &Request) -> String {
 impl Known {
     /// The validator, where being told "not modified" is enough to go on with.
     pub(super) fn condition(&self, needs_leads: bool, needs_items: bool) -> Option<&Validator> {
-        let has_all = (!needs_leads || self.leads.is_some()) && (!needs_items || self.same.items().is_some());
+        let has_all = (!needs_leads || self.leads.is_some()) && (!needs_items || self.same.rows().is_some());
         self.validator.as_ref().filter(|_| has_all)
     }
 }
@@ -215,19 +216,20 @@ impl Pages {
         let known = memory.pages.entry(address).or_default();
         settling.fresh = Some(settling.fresh.map_or(fresh, |least| least.min(fresh)));
         known.validator = validator;
-        let (items, rejects, good) = match content {
+        let (rows, rejects, good) = match content {
             Content::NotModified => (None, Vec::new(), Outcome::NotModified),
-            Content::Again => (known.same.items().map(<[Item]>::to_vec), Vec::new(), Outcome::Unchanged),
+            Content::Again => (known.same.rows().map(<[Row]>::to_vec), Vec::new(), Outcome::Unchanged),
             Content::Read(read) => {
-                let (items, rejects) = known.learn(*read, settling);
-                (Some(items), rejects, Outcome::Ok)
+                let (rows, rejects) = known.learn(*read, settling);
+                (Some(rows), rejects, Outcome::Ok)
             }
         };
         settling.batch.rejects.extend(rejects.into_iter().map(|reject| Reject { page: page.clone(), ..reject }));
         if is_detail {
             return;
         }
-        let Some(items) = (if self.scrape.follow.is_some() { followed } else { items }) else {
+        let own = || rows.map(|rows| rows.into_iter().map(|row| row.item).collect());
+        let Some(items): Option<Vec<Item>> = (if self.scrape.follow.is_some() { followed } else { own() }) else {
             settling.goods.push(good);
             return;
         };
@@ -284,7 +286,7 @@ struct Settling {
 
 impl Known {
     /// Takes up a page that was read, and gives back what became of it.
-    fn learn(&mut self, read: Read, settling: &mut Settling) -> (Vec<Item>, Vec<Reject>) {
+    fn learn(&mut self, read: Read, settling: &mut Settling) -> (Vec<Row>, Vec<Reject>) {
         let Read { hash, extraction, leads, packed, broken, look, .. } = read;
         (self.leads, self.look) = (leads, Some(look));
         if let Some(broken) = broken {
@@ -295,10 +297,10 @@ impl Known {
             }
             settling.batch.change = settling.batch.change.take().or(broken.change);
         } else {
-            self.same.understood(hash, &extraction.items);
+            self.same.understood(hash, &extraction.rows);
             self.kept.good(packed, settling.now);
         }
-        (extraction.items, extraction.rejects)
+        (extraction.rows, extraction.rejects)
     }
 }
 

@@ -40,6 +40,12 @@ pub(super) enum Refused {
     Time,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many pages this thread has parsed.
+    pub(super) static PARSED: Cell<usize> = const { Cell::new(0) };
+}
+
 /// A parsed page.
 pub(super) struct Page {
     tree: Html,
@@ -55,6 +61,8 @@ impl Page {
 
     /// The same, and reads no further than needed, see [`plain::parse`].
     pub(super) fn parse_until(html: &str, enough: Option<(usize, plain::Enough<'_>)>) -> Result<Self, Refused> {
+        #[cfg(test)]
+        PARSED.set(PARSED.get() + 1);
         match plain::parse(html, enough) {
             Some(plain::Built { html, is_whole }) => Ok(Self { tree: html, is_whole }),
             None => Self::parse_within(html, TIME_MAX),

@@ -7,7 +7,7 @@ use url::Url;
 use super::css::Css;
 use super::page::Page;
 use super::select::{TooSlow, Watch, matches};
-use super::settings::{Field, Fields, OnMissing, Texts};
+use super::settings::{Field, Fields, Texts};
 use crate::context::shown_url;
 use crate::source::Problem;
 
@@ -15,8 +15,6 @@ use crate::source::Problem;
 const PAGES_MAX: u16 = 100;
 /// The most links of one page that are followed.
 const LINKS_MAX: u16 = 200;
-/// The name of the field that holds a row's link until it has been followed. No name of a file has that character.
-pub(super) const LINK: &str = "\0link";
 
 /// Several pages of one list: by the link to the next one, or by their number.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -118,33 +116,22 @@ impl Paging {
     }
 }
 
-/// How the member begins that holds a row's link, in JSON.
-pub(super) fn link_key() -> String {
-    format!("{}:", super::convert::json_string(LINK))
-}
-
 impl Follow {
     /// Which links, for people.
     pub(super) fn shown(&self) -> &str {
         self.css.as_deref().or(self.json.as_deref()).unwrap_or_default()
     }
 
-    /// The field of a row that has its link.
-    pub(super) fn link(&self) -> (String, Field) {
+    /// Where a row has its link, as a field would say it. `None` where the file does not say that in one way.
+    pub(super) fn link(&self) -> Option<Field> {
         let attr = self.css.is_some().then(|| Texts(vec![self.attr.clone().unwrap_or("href".into())]));
         let css = self.css.clone().map(|css| Texts(vec![css]));
-        let field = Field { css, attr, json: self.json.clone(), on_missing: Some(OnMissing::Null), ..Field::default() };
-        (LINK.to_owned(), field)
-    }
-
-    /// Gives what is wrong with the field of the link the path of what was written. Whether it is worth saying.
-    pub(super) fn is_ours(&self, problem: &mut Problem) -> bool {
-        if problem.path.get(1).is_none_or(|name| name != LINK) {
-            return true;
-        }
-        problem.path.splice(..2, ["follow".to_owned()]);
-        // Without a place something else is said.
-        self.css.is_some() != self.json.is_some()
+        (self.css.is_some() != self.json.is_some()).then(|| Field {
+            css,
+            attr,
+            json: self.json.clone(),
+            ..Field::default()
+        })
     }
 
     /// What else is wrong with it.
@@ -204,9 +191,11 @@ impl Links {
         }
     }
 
-    /// Looks for them. The page is parsed for it once more: what its records are made of need not be a tree.
-    pub(super) fn find(&self, html: &str, links_max: usize) -> anyhow::Result<Leads> {
-        let page = Page::parse(html)?;
+    /// Looks for them.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub(super) fn find(&self, page: &Page, links_max: usize) -> Result<Leads, TooSlow> {
         let watch = Watch::start();
         let first = |css: &Option<Css>, attribute: &str| {
             let css = css.as_ref()?;
@@ -218,7 +207,7 @@ impl Links {
             found.filter_map(|found| found.value().attr(attribute).map(str::to_owned)).take(links_max).collect()
         });
         let leads = Leads { base: first(&self.base, "href"), next: first(&self.next, "href"), stops, follow };
-        if watch.is_over() { Err(TooSlow.into()) } else { Ok(leads) }
+        if watch.is_over() { Err(TooSlow) } else { Ok(leads) }
     }
 }
 
@@ -311,13 +300,14 @@ mod tests {
         let pages: Paging = serde_json::from_value(json!({ "next": "a.next", "stop": ".none" })).unwrap();
         let follow: Follow = serde_json::from_value(json!({ "css": "a.item", "fields": { "a": "b" } })).unwrap();
         let links = Links::new(Some(&pages), Some(&follow), false);
+        let find = |html: &str, max| links.find(&Page::parse(html).unwrap(), max).unwrap();
         let page = "<base href=/x/><a class=item href=1>1</a><a class=item>-</a><a class=item href=2>2</a><a class=next>gone</a><a class=next href=?p=2>";
-        let leads = links.find(page, 10).unwrap();
+        let leads = find(page, 10);
         assert_eq!(leads.base.as_deref(), Some("/x/"));
         assert_eq!(leads.next.as_deref(), Some("?p=2"));
         assert_eq!((leads.follow, leads.stops), (vec!["1".to_owned(), "2".to_owned()], false));
-        assert_eq!(links.find(page, 1).unwrap().follow.len(), 1);
-        assert!(links.find("<p class=none>", 1).unwrap().stops);
+        assert_eq!(find(page, 1).follow.len(), 1);
+        assert!(find("<p class=none>", 1).stops);
     }
 
     #[test]

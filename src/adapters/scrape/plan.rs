@@ -6,8 +6,10 @@ use super::Scrape;
 use super::contract::Contracts;
 use super::convert::Convert;
 use super::css::Css;
+use super::paging::Follow;
 use super::place::{self, Json, Place, Within};
-use super::settings::{Field, FieldType, HtmlPart, OnMissing, Rows, TextPart};
+use super::settings::{Field, FieldType, OnMissing, Rows};
+use super::take::Take;
 use crate::source::Problem;
 
 /// What a compiled regular expression may take.
@@ -19,6 +21,8 @@ pub struct Plan {
     /// What one record is; `None` for the whole page.
     pub(super) rows: Option<RowsPlan>,
     pub(super) fields: Vec<FieldPlan>,
+    /// Where a row has the link that is followed.
+    pub(super) link: Option<FieldPlan>,
     /// The records' `type`.
     pub(super) kind: String,
     /// The index of the field that is the records' `published_at`.
@@ -69,16 +73,6 @@ pub(super) struct FieldPlan {
     pub(super) on_missing: OnMissing,
     /// Its number among those with fall-backs.
     pub(super) fallback: Option<usize>,
-}
-
-/// What is taken of an element.
-pub(super) enum Take {
-    Text,
-    OwnText,
-    /// The first of these that is there.
-    Attributes(Vec<String>),
-    InnerHtml,
-    OuterHtml,
 }
 
 /// Which matches are taken.
@@ -136,7 +130,7 @@ impl Plan {
             Some(Rows { css: Some(_), .. }) => Within::Row,
             Some(_) => Within::Json,
         };
-        if settings.fields.0.is_empty() {
+        if settings.fields.0.is_empty() && settings.follow.is_none() {
             let message = "a source needs at least one field, such as `price: \"span.price\"`";
             state.problems.push(Problem::new([path, &["fields"]].concat(), message));
         }
@@ -146,8 +140,10 @@ impl Plan {
             .iter()
             .filter_map(|(name, field)| state.field(&[path, &["fields", name]].concat(), name, field, within))
             .collect();
+        let link = settings.follow.as_ref().and_then(Follow::link);
+        let link = link.and_then(|link| state.field(&["follow"], "follow", &link, within));
         let contracts = Contracts::compile(settings, path, &mut state.problems);
-        let mut problems = state.problems;
+        let mut problems = std::mem::take(&mut state.problems);
         let published_at = settings.published_at.as_deref().and_then(|name| {
             let found = fields.iter().position(|field| field.name == name);
             let fits = found.filter(|&index| fields[index].is_moment());
@@ -165,7 +161,10 @@ impl Plan {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Self { rows, fields, kind, published_at, scripts: state.scripts, fallbacks: state.fallbacks, contracts })
+        // The links of a whole page are found otherwise: each of them is a record.
+        let link = link.filter(|_| rows.is_some());
+        let Compiling { scripts, fallbacks, .. } = state;
+        Ok(Self { rows, fields, link, kind, published_at, scripts, fallbacks, contracts })
     }
 }
 
@@ -190,7 +189,7 @@ impl Compiling {
     fn field(&mut self, path: &[&str], name: &str, field: &Field, within: Within) -> Option<FieldPlan> {
         let before = self.problems.len();
         let places = place::places(field, path, within, self);
-        let take = take(field).and_then(|take| {
+        let take = Take::of(field).and_then(|take| {
             let is_element = matches!(places.first(), Some(Place::Css(_) | Place::Near(_)))
                 || matches!((places.first(), within), (Some(Place::Row), Within::Row));
             if matches!(take, Take::Text) || is_element || places.is_empty() {
@@ -326,39 +325,6 @@ impl FieldPlan {
     fn is_moment(&self) -> bool {
         let is_one = self.pick != Pick::All;
         matches!(&self.make, Make::Value { convert, join, .. } if convert.is_moment() && (is_one || join.is_some()))
-    }
-}
-
-impl Take {
-    /// How many ways there are to take something of an element.
-    pub(super) fn ways(&self) -> usize {
-        if let Self::Attributes(names) = self { names.len() } else { 1 }
-    }
-
-    /// What a rule says of each way of taking, in their order.
-    pub(super) fn suffixes(&self) -> Vec<String> {
-        match self {
-            Self::Text => vec![String::new()],
-            Self::OwnText => vec![" (own text)".into()],
-            Self::Attributes(names) => names.iter().map(|name| format!(" @{name}")).collect(),
-            Self::InnerHtml => vec![" (inner HTML)".into()],
-            Self::OuterHtml => vec![" (outer HTML)".into()],
-        }
-    }
-}
-
-fn take(field: &Field) -> Result<Take, String> {
-    let attributes: Option<Vec<String>> =
-        field.attr.as_ref().map(|names| names.0.iter().map(|name| name.to_ascii_lowercase()).collect());
-    match (attributes, field.html, field.text) {
-        (Some(names), None, None) if names.is_empty() => Err("the list of attributes is empty".into()),
-        (Some(names), None, None) => Ok(Take::Attributes(names)),
-        (None, Some(HtmlPart::Inner), None) => Ok(Take::InnerHtml),
-        (None, Some(HtmlPart::Outer), None) => Ok(Take::OuterHtml),
-        (None, None, Some(TextPart::Own)) => Ok(Take::OwnText),
-        (None, None, Some(TextPart::Shown) | None) => Ok(Take::Text),
-        (Some(_), Some(_), _) => Err("a field is either an `attr` or `html`".into()),
-        _ => Err("a field is either `text`, an `attr` or `html`".into()),
     }
 }
 

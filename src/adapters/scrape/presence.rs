@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::contract::{Contracts, Watched};
-use crate::item::Item;
+use super::extract::Row;
 use crate::source::{Ailment, Note};
 
 /// So many ticks in a row with the field make it one that is always there, and so many without it one that is gone.
@@ -44,11 +44,12 @@ pub(super) struct Look {
 
 impl Look {
     /// Looks at the records of a page before anything stands in for what they lack.
-    pub(super) fn of(contracts: &Contracts, items: &[Item]) -> Self {
-        let mut look = Self { has_records: !items.is_empty(), ..Self::default() };
+    pub(super) fn of(contracts: &Contracts, rows: &[Row]) -> Self {
+        let mut look = Self { has_records: !rows.is_empty(), ..Self::default() };
         for (index, watched) in contracts.watched.iter().enumerate().filter(|(_, watched)| watched.is_optional) {
             // An object around it that is missing is said to be missing itself.
-            let values = items.iter().filter_map(|item| Some(&item.data.get()[watched.range_in(item.data.get())?]));
+            let data = rows.iter().map(|row| row.item.data.get());
+            let values = data.filter_map(|data| Some(&data[watched.range_in(data)?]));
             if let Some(is_there) = values.map(|value| value != "null").reduce(|all, is_there| all | is_there) {
                 look.there.insert(index, is_there);
             }

@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
 use http::header::{DATE, ETAG, HeaderName, LAST_MODIFIED};
 use serde_json::json;
-use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
+use super::rows::with_member;
 use super::{Pages, Scrape};
 use crate::fetch::Body;
 use crate::item::Item;
@@ -53,10 +53,7 @@ impl Pages {
 /// The record with where it comes from.
 pub(super) fn put_into(item: Item, origin: Option<&str>) -> Item {
     let Some(origin) = origin else { return item };
-    let own = item.data.get().strip_suffix('}').expect("invariant: a record's data is an object");
-    let comma = if own == "{" { "" } else { "," };
-    let data = RawValue::from_string(format!("{own}{comma}{origin}}}"));
-    Item { data: data.expect("invariant: members behind members are an object"), ..item }
+    Item { data: with_member(item.data.get(), origin), ..item }
 }
 
 #[cfg(test)]
@@ -66,7 +63,7 @@ mod tests {
     #[test]
     fn it_is_the_last_member() {
         let with = |data: &str| {
-            let data = RawValue::from_string(data.into()).unwrap();
+            let data = serde_json::value::RawValue::from_string(data.into()).unwrap();
             let item = Item { id: None, kind: "page".into(), published_at: None, data };
             put_into(item, Some("\"provenance\":{\"status\":200}")).data.get().to_owned()
         };

@@ -44,7 +44,7 @@ pub(super) fn source_error(status: StatusCode, body: Body) -> SourceError {
 /// A page with nothing of what was looked for may be a guard's instead of the site's own: then that is what is said of
 /// it, and what became of the tick.
 pub(super) fn name_guard(extraction: &mut Extraction, headers: &HeaderMap, html: &str) {
-    if extraction.rejects.is_empty() || !extraction.items.is_empty() {
+    if extraction.rejects.is_empty() || !extraction.rows.is_empty() {
         return;
     }
     let Some(guard) = block::instead(headers, html) else { return };

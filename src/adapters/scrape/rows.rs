@@ -6,27 +6,13 @@ use serde_json::value::RawValue;
 
 use super::contract::STAND_INS;
 use super::emit::members;
-use super::paging::link_key;
 use crate::item::Item;
 
-/// A row of a list without its link, and the link.
-pub(super) fn split(item: &Item) -> (Item, Option<String>) {
-    let data = item.data.get();
-    let key = link_key();
-    // It is the last member. Within a text the quotes of this key would be escaped.
-    let Some(at) = data.rfind(&key) else { return (item.clone(), None) };
-    let link = data[at + key.len()..].trim_end_matches('}');
-    let rest = format!("{}}}", data[..at].trim_end_matches(','));
-    let rest = RawValue::from_string(rest).expect("invariant: an object without its last member is one");
-    (Item { data: rest, ..item.clone() }, serde_json::from_str::<Option<String>>(link).ok().flatten())
-}
-
-/// Data with one more member, which stands before a row's link.
-pub(super) fn with_member(data: &str, member: &str) -> String {
-    match data.rfind(&link_key()) {
-        Some(at) => format!("{}{member},{}", &data[..at], &data[at..]),
-        None => format!("{},{member}}}", &data[..data.len() - 1]),
-    }
+/// Data with one more member, which is its last.
+pub(super) fn with_member(data: &str, member: &str) -> Box<RawValue> {
+    let own = data.strip_suffix('}').expect("invariant: a record's data is an object");
+    let comma = if own == "{" { "" } else { "," };
+    RawValue::from_string(format!("{own}{comma}{member}}}")).expect("invariant: members behind members are an object")
 }
 
 /// What stands between the braces of an object.
@@ -63,25 +49,11 @@ mod tests {
     }
 
     #[test]
-    fn a_row_and_its_link() {
-        for (data, rest, link) in [
-            (r#"{"a":1,"\u0000link":"/x"}"#, r#"{"a":1}"#, Some("/x")),
-            (r#"{"\u0000link":"/}"}"#, "{}", Some("/}")),
-            (r#"{"a":"\"\\u0000link\":","\u0000link":null}"#, r#"{"a":"\"\\u0000link\":"}"#, None),
-            (r#"{"a":1}"#, r#"{"a":1}"#, None),
-        ] {
-            let (row, found) = split(&item(data));
-            assert_eq!((row.data.get(), found.as_deref()), (rest, link), "{data}");
-        }
-    }
-
-    #[test]
-    fn a_member_more_stands_before_the_link() {
-        for (data, expected) in [
-            (r#"{"a":1,"\u0000link":"/x"}"#, r#"{"a":1,"b":2,"\u0000link":"/x"}"#),
-            (r#"{"a":{}}"#, r#"{"a":{},"b":2}"#),
-        ] {
-            assert_eq!(with_member(data, "\"b\":2"), expected);
+    fn a_member_more() {
+        for (data, expected) in
+            [("{}", r#"{"b":2}"#), (r#"{"a":{}}"#, r#"{"a":{},"b":2}"#), (r#"{"a":"}"}"#, r#"{"a":"}","b":2}"#)]
+        {
+            assert_eq!(with_member(data, "\"b\":2").get(), expected);
         }
     }
 

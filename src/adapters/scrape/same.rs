@@ -1,7 +1,7 @@
 //! A body that is the last one again, byte for byte: recognised before it is decoded and parsed.
 
+use super::extract::Row;
 use crate::fetch::Body;
-use crate::item::Item;
 
 /// Records of a page that together are longer are not kept: the page is parsed again.
 const BYTES_MAX: usize = 256 << 10;
@@ -11,7 +11,7 @@ const BYTES_MAX: usize = 256 << 10;
 pub(super) struct Same {
     hash: Option<blake3::Hash>,
     /// What it became, where that is short.
-    items: Option<Vec<Item>>,
+    rows: Option<Vec<Row>>,
 }
 
 /// A hash of everything that what becomes of a body depends on.
@@ -38,15 +38,15 @@ impl Same {
     }
 
     /// What the page became, where that is remembered.
-    pub(super) fn items(&self) -> Option<&[Item]> {
-        self.items.as_deref()
+    pub(super) fn rows(&self) -> Option<&[Row]> {
+        self.rows.as_deref()
     }
 
     /// Takes note of a page that was wholly understood.
-    pub(super) fn understood(&mut self, hash: blake3::Hash, items: &[Item]) {
-        let is_short = items.iter().map(|item| item.data.get().len()).sum::<usize>() <= BYTES_MAX;
+    pub(super) fn understood(&mut self, hash: blake3::Hash, rows: &[Row]) {
+        let is_short = rows.iter().map(Row::len).sum::<usize>() <= BYTES_MAX;
         self.hash = Some(hash);
-        self.items = is_short.then(|| items.to_vec());
+        self.rows = is_short.then(|| rows.to_vec());
     }
 
     /// The next page is looked at, whatever it is.

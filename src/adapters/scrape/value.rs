@@ -9,8 +9,9 @@ use super::embedded::Scalar;
 use super::extract::push_key;
 use super::field::{Fault, Target};
 use super::place::Place;
-use super::plan::{FieldPlan, Make, Member, Pick, Take};
+use super::plan::{FieldPlan, Make, Member, Pick};
 use super::settings::OnMissing;
+use super::take::Take;
 use super::text::{TEXT_BYTES_MAX, own_text, shown_text};
 use crate::source::Outcome;
 

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::drift::Broken;
 use super::emit::EmitOn;
-use super::extract::Extraction;
+use super::extract::{Extraction, Row};
 use super::follow::linked;
 use super::history::{History, ROWS_MAX};
 use super::keep::Kept;
@@ -21,10 +21,9 @@ use super::placeholder::Values;
 use super::plan::Plan;
 use super::reading::Reading;
 use super::round::{Content, Read, Round, Visit};
-use super::rows::split;
 use super::{Pages, refusal, render, same};
 use crate::fetch::{Answer, Body, Request};
-use crate::item::{Finding, Item, Reject};
+use crate::item::{Finding, Reject};
 use crate::source::{Outcome, SourceError};
 
 /// Rows whose values are remembered of all pages that the file is written out to: the cursor is saved with every tick.
@@ -169,7 +168,7 @@ impl Pages {
             (body, drawn) = page.map_err(SourceError::Lost)?;
         }
         let (hash, validator, fresh, url) = (same::hash(&body), body.validator.take(), body.fresh, body.url.clone());
-        let is_enough = known.same.items().is_some() || (emit.on == EmitOn::Change && !is_beat && !follows);
+        let is_enough = known.same.rows().is_some() || (emit.on == EmitOn::Change && !is_beat && !follows);
         let has_leads = !needs_leads || known.leads.is_some();
         trip.round.count(body.bytes.len(), 0);
         if known.same.is(hash) && is_enough && has_leads && trip.findings.is_none() {
@@ -232,7 +231,7 @@ impl Pages {
         if self.fetched.is_none() {
             self.fetched = read.fetched.take();
         }
-        trip.round.count(0, read.extraction.items.iter().map(|item| item.data.get().len()).sum());
+        trip.round.count(0, read.extraction.rows.iter().map(Row::len).sum());
         if let Some(findings) = &mut trip.findings {
             findings.extend(found.into_iter().map(|finding| Finding { page: page.map(str::to_owned), ..finding }));
         }
@@ -306,12 +305,12 @@ impl Pages {
     }
 
     /// What a page became, as it is or as it is remembered.
-    pub(super) fn items_of<'a>(&'a self, visit: &'a Visit) -> &'a [Item] {
+    pub(super) fn records_of<'a>(&'a self, visit: &'a Visit) -> &'a [Row] {
         if let Content::Read(read) = &visit.content {
-            return &read.extraction.items;
+            return &read.extraction.rows;
         }
         let known = self.memory[visit.ask].pages.get(&visit.address);
-        known.and_then(|known| known.same.items()).unwrap_or_default()
+        known.and_then(|known| known.same.rows()).unwrap_or_default()
     }
 
     /// The hash of a page's bytes, as far as it is known.
@@ -333,10 +332,10 @@ impl Pages {
 
     /// Whether all that a page brings was written already: what is behind it is older.
     fn brings_nothing_new(&self, visit: &Visit) -> bool {
-        let is_known = |item: &Item| self.is_known(visit.ask, &split(item).0).is_some();
+        let is_known = |row: &Row| self.is_known(visit.ask, &row.item).is_some();
         self.unique.is_some()
             && match &visit.content {
-                Content::Read(read) => read.extraction.rejects.is_empty() && read.extraction.items.iter().all(is_known),
+                Content::Read(read) => read.extraction.rejects.is_empty() && read.extraction.rows.iter().all(is_known),
                 Content::NotModified | Content::Again => true,
             }
     }
@@ -345,5 +344,5 @@ impl Pages {
 /// Whether a page of a list has no rows.
 fn is_empty(extraction: &Extraction) -> bool {
     let is_rows = |reject: &Reject| reject.outcome == Outcome::Missing && reject.field.as_deref() == Some("records");
-    extraction.items.is_empty() && extraction.rejects.iter().all(is_rows)
+    extraction.rows.is_empty() && extraction.rejects.iter().all(is_rows)
 }
