@@ -60,6 +60,9 @@ pub struct Change {
     pub before: Option<(DateTime<Utc>, String)>,
     /// What it is now.
     pub after: String,
+    /// What a browser showed of that, where one has drawn it: a PNG in base 64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub screen: Option<String>,
     /// What is wrong with it, in words.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub why: String,

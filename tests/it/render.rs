@@ -11,6 +11,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use data_encoding::BASE64;
 use tokio::net::TcpListener;
 
 use crate::manners::serve;
@@ -60,6 +61,10 @@ async fn answer(State(site): State<Site>, request: Request) -> Response {
             ([(header::CONTENT_TYPE, "application/json")], format!("{{\"price\":\"1,234.{:02}\"}}", number % 100))
                 .into_response()
         }
+        // A price, and from the tenth request of the site on another page, in red from one end to the other.
+        "/breaks" | "/tells" if number < 10 => html("<b id=price>1</b>".into()),
+        "/breaks" => html("<body style='margin:0;background:#f00'><script>document.title = 'Sorry'</script>".into()),
+        "/tells" => html("<i>hush-hush-token</i>".into()),
         "/endless" => html("<b id=price>1</b><script>for (;;) {}</script>".into()),
         "/never" => html("<b id=price></b>".into()),
         _ => StatusCode::NOT_FOUND.into_response(),
@@ -213,6 +218,49 @@ async fn a_tapline_that_is_killed_leaves_no_browser_behind() {
     assert!(used.len() == 1 && used != left, "{used:?} instead of {left:?}");
     assert_eq!(process.terminate().0, Some(0));
     assert_eq!(folders(), [] as [PathBuf; 0]);
+}
+
+/// What the browser showed when a page broke is kept, shown, and never where it could show a secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_breaks_is_kept_with_a_picture() {
+    let served = Served::start().await;
+    let tap = Tap::new();
+    tap.source("shop", &served.source("/breaks", "{ timeout: 5s }"));
+    let (mut process, address) = crate::web::start(&tap, &[]);
+    wait_until("it breaks", PATIENCE_WITH_BROWSER, || tap.count("_changed/shop") >= 1);
+    let changed = &tap.records("_changed/shop")[0]["data"];
+    assert!(changed["before"][1].as_str().unwrap().contains("id=\"price\""), "{changed}");
+    let picture = BASE64.decode(changed["screen"].as_str().unwrap().as_bytes()).unwrap();
+    assert!(picture.starts_with(b"\x89PNG\r\n\x1a\n") && picture.len() <= 512 << 10, "{}", picture.len());
+    let side = |at: usize| u32::from_be_bytes(picture[at..at + 4].try_into().unwrap());
+    assert!((300..=1280).contains(&side(16)) && (300..=1024).contains(&side(20)), "{} x {}", side(16), side(20));
+
+    let (_, page) = crate::web::get(address, "/source/shop", &[]);
+    let shown = page
+        .split("<figure class=\"screen\"><img src=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .unwrap()
+        .to_owned();
+    assert!(shown.starts_with("/source/shop/screen?at=20"), "{shown}");
+    let answer = reqwest::get(format!("http://{address}{shown}")).await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "image/png");
+    assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+    assert_eq!(answer.bytes().await.unwrap(), picture);
+    assert_eq!(crate::web::get(address, "/source/nobody/screen", &[]).0, 404);
+    assert_eq!(process.terminate().0, Some(0));
+
+    let served = Served::start().await;
+    let tap = Tap::new();
+    let yaml = served.source("/tells", "{ timeout: 5s }") + "headers: { x-token: \"${TELLS}\" }\n";
+    tap.source("shop", &yaml);
+    let mut command = tap.command(&["run"]);
+    command.env("TELLS", "hush-hush-token").stdout(Stdio::null()).stderr(Stdio::null());
+    let mut process = Process(command.spawn().unwrap());
+    wait_until("it breaks", PATIENCE_WITH_BROWSER, || tap.count("_changed/shop") >= 1);
+    assert_eq!(process.terminate().0, Some(0));
+    let changed = &tap.records("_changed/shop")[0]["data"];
+    assert!(changed["screen"].is_null() && changed["after"].as_str().unwrap().contains("<i>${…}</i>"), "{changed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

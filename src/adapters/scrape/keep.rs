@@ -57,7 +57,7 @@ impl Kept {
             return None;
         }
         let before = self.good.as_ref().and_then(|(at, packed)| Some((*at, unpack(packed)?)));
-        Some(Change { before, after: cut(page).to_owned(), why: String::new() })
+        Some(Change { before, after: cut(page).to_owned(), screen: None, why: String::new() })
     }
 
     /// What changed has been taken note of, and this is to be said of fields until a page is good again.

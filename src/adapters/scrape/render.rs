@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use self::browser::{Browsers, Seat};
 use self::serve::{Paused, Served};
@@ -32,6 +32,14 @@ use crate::units::Span;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Without `wait_for`, a page is complete when it has asked for nothing for so long.
 const IDLE: Duration = Duration::from_millis(500);
+/// How much of a page a picture shows, in CSS pixels.
+const PICTURE_WIDTH_MAX: f64 = 1280.0;
+const PICTURE_HEIGHT_MAX: f64 = 1024.0;
+/// A larger picture is made anew at a smaller scale, and one that is too large at the last is left out.
+const PICTURE_BYTES_MAX: usize = 512 << 10;
+const PICTURE_SCALES: [f64; 3] = [1.0, 0.5, 0.25];
+/// How long it may take.
+const PICTURE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Nothing listens there: the browser is to reach nothing by itself.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
@@ -76,7 +84,15 @@ impl Render {
     }
 }
 
-/// The page as it is after its scripts have run, and what went wrong meanwhile in words.
+/// A page that a browser has drawn. It is still open, so that it can be looked at, and closed when this is dropped.
+pub(super) struct Drawing {
+    /// What went wrong meanwhile, in words.
+    pub(super) words: Option<String>,
+    tab: Tab,
+    _seat: Seat,
+}
+
+/// The page as it is after its scripts have run.
 ///
 /// # Errors
 /// When there is no browser, or it breaks off.
@@ -86,7 +102,7 @@ pub(super) async fn page(
     request: &Request,
     fetcher: &mut Fetcher,
     context: &Context,
-) -> anyhow::Result<(Body, Option<String>)> {
+) -> anyhow::Result<(Body, Drawing)> {
     let browsers = context.shared::<Browsers>();
     let seat = browsers.seat(render.browser.as_deref()).await?;
     let tab = Tab::open(&seat, request).await?;
@@ -109,7 +125,16 @@ pub(super) async fn page(
         validator: None,
         ..body
     };
-    Ok((body, (!words.is_empty()).then_some(words)))
+    let words = (!words.is_empty()).then_some(words);
+    Ok((body, Drawing { words, tab, _seat: seat }))
+}
+
+impl Drawing {
+    /// What the browser shows of the page's beginning: a PNG in base 64. `None` where it cannot say. No page is worth a
+    /// failure here, because a picture is for people only.
+    pub(super) async fn picture(&self) -> Option<String> {
+        timeout(PICTURE_TIME_MAX, self.tab.picture()).await.ok()?.inspect_err(|error| tracing::debug!("{error:#}")).ok()
+    }
 }
 
 /// What became of a page.
@@ -261,6 +286,26 @@ impl Tab {
             }
         });
         Ok(Drawn { html, late })
+    }
+
+    async fn picture(&self) -> anyhow::Result<String> {
+        let metrics = self.command("Page.getLayoutMetrics", json!({})).await?;
+        let side = |name: &str, most: f64| {
+            let found = metrics.pointer(&format!("/cssLayoutViewport/{name}")).and_then(Value::as_f64);
+            found.filter(|pixels| *pixels >= 1.0).map_or(most, |pixels| pixels.min(most))
+        };
+        let (width, height) = (side("clientWidth", PICTURE_WIDTH_MAX), side("clientHeight", PICTURE_HEIGHT_MAX));
+        for scale in PICTURE_SCALES {
+            let clip = json!({ "x": 0, "y": 0, "width": width, "height": height, "scale": scale });
+            let picture = self.command("Page.captureScreenshot", json!({ "format": "png", "clip": clip })).await?;
+            let picture =
+                picture.get("data").and_then(Value::as_str).context("browser_refused: it gives no picture")?;
+            // Four letters are three bytes.
+            if picture.len() / 4 * 3 <= PICTURE_BYTES_MAX {
+                return Ok(picture.to_owned());
+            }
+        }
+        Err(anyhow!("the picture of a page has more than {}", bytesize::ByteSize(PICTURE_BYTES_MAX as u64)))
     }
 
     async fn evaluate(&self, expression: &str) -> anyhow::Result<Value> {

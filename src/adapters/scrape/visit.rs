@@ -1,5 +1,6 @@
 //! The way over the pages of one tick.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -20,10 +21,13 @@ use super::paging::{Leads, Paging, is_same_site, target};
 use super::placeholder::Values;
 use super::plan::Plan;
 use super::reading::Reading;
+use super::render::{self, Drawing};
 use super::round::{Content, Read, Round, Visit};
-use super::{Pages, refusal, render, same};
-use crate::fetch::{Answer, Body, Request};
+use super::{Pages, Scrape, refusal, same};
+use crate::context::Context;
+use crate::fetch::{Answer, Body, Fetcher, Request};
 use crate::item::{Finding, Reject};
+use crate::secrets;
 use crate::source::{Outcome, SourceError};
 
 /// Rows whose values are remembered of all pages that the file is written out to: the cursor is saved with every tick.
@@ -162,11 +166,8 @@ impl Pages {
             Answer::Page(body) => body,
         };
         let origin = self.scrape.provenance.then(|| self.origin(&body, trip.at, took));
-        let mut drawn = None;
-        if let Some(render) = &self.scrape.render {
-            let page = render::page(render, body, request, &mut self.fetcher, &self.context).await;
-            (body, drawn) = page.map_err(SourceError::Lost)?;
-        }
+        let drawing;
+        (body, drawing) = drawn(&self.scrape, body, request, &mut self.fetcher, &self.context).await?;
         let (hash, validator, fresh, url) = (same::hash(&body), body.validator.take(), body.fresh, body.url.clone());
         let is_enough = known.same.rows().is_some() || (emit.on == EmitOn::Change && !is_beat && !follows);
         let has_leads = !needs_leads || known.leads.is_some();
@@ -178,8 +179,9 @@ impl Pages {
         }
         let (wants, explains) = (known.kept.wants(trip.now), trip.findings.is_some());
         let scope = self.scope_of(plan, is_detail, page, &address);
+        let drawn = drawing.as_ref().and_then(|drawing| drawing.words.clone());
         let reading = Reading { history, scope, drawn, ..self.reading(is_detail, hash, wants, explains) };
-        let Some(read) = self.read_page(target, &address, reading, body, trip).await? else { return Ok(None) };
+        let Some(read) = self.read_page(target, &address, reading, body, drawing, trip).await? else { return Ok(None) };
         let content = Content::Read(Box::new(read));
         let page = page.map(str::to_owned);
         Ok(Some(Visit { ask, page, address, url, validator, fresh, content, followed: None, is_detail, origin }))
@@ -208,6 +210,7 @@ impl Pages {
         address: &str,
         reading: Reading,
         body: Body,
+        drawing: Option<Drawing>,
         trip: &mut Trip<'_>,
     ) -> Result<Option<Read>, SourceError> {
         let Target { ask, page, is_detail, may_end, .. } = *target;
@@ -220,7 +223,12 @@ impl Pages {
         if let Some(html) = read.bad.take() {
             let none = Kept::default();
             let kept = self.memory[ask].pages.get(address).map_or(&none, |known| &known.kept);
-            let change = kept.change(&html);
+            let mut change = kept.change(&html);
+            // A picture cannot be searched for what must not be shown.
+            let is_harmless = matches!(secrets::hide(&html), Cow::Borrowed(_));
+            if let (Some(change), Some(drawing), true) = (&mut change, &drawing, is_harmless) {
+                change.screen = drawing.picture().await;
+            }
             let broken = self.context.compute(move || Broken::of(&plan, change, &html)).await;
             let mut broken = broken.map_err(SourceError::Lost)?;
             broken.hint(kept, &mut read.extraction.rejects);
@@ -339,6 +347,19 @@ impl Pages {
                 Content::NotModified | Content::Again => true,
             }
     }
+}
+
+/// A page as a browser draws it, where the file asks for that.
+async fn drawn(
+    scrape: &Scrape,
+    body: Body,
+    request: &Request,
+    fetcher: &mut Fetcher,
+    context: &Context,
+) -> Result<(Body, Option<Drawing>), SourceError> {
+    let Some(render) = &scrape.render else { return Ok((body, None)) };
+    let drawn = render::page(render, body, request, fetcher, context).await;
+    drawn.map(|(body, drawing)| (body, Some(drawing))).map_err(SourceError::Lost)
 }
 
 /// Whether a page of a list has no rows.

@@ -74,6 +74,7 @@ pub fn router(site: &Arc<Site>) -> Router {
     Router::new()
         .route("/", get(overview::page))
         .route("/source/{name}", get(source::page))
+        .route("/source/{name}/screen", get(source::screen))
         .route("/live/{name}", get(source::lines).with_state((Arc::clone(site), watchers)))
         .route("/loaders", get(loaders::page))
         .route("/ledger", get(ledger::page))

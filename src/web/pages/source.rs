@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, TimeDelta, Utc};
+use data_encoding::BASE64;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
@@ -44,11 +45,14 @@ const ENTRIES_MAX: usize = 30;
 /// So much is looked through for them, in bytes.
 const BYTES_MAX: u64 = 4 << 20;
 
-/// So much is read for the last change: it holds two pages.
+/// So much is read for the last change: it holds two pages and a picture.
 const CHANGE_BYTES_MAX: u64 = 4 << 20;
 
 /// So much of a page is shown, in characters.
 const PAGE_SHOWN: usize = 20_000;
+
+/// How a PNG begins.
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// A longer text of a reject is cut, in characters.
 const RAW_MAX: usize = 1_500;
@@ -72,6 +76,8 @@ struct Change {
     why: String,
     lines: Vec<Line>,
     page: String,
+    /// Where the picture of it is, if there is one.
+    screen: String,
 }
 
 struct Reject {
@@ -117,6 +123,23 @@ pub(super) async fn page(State(site): Shared, Path(name): Path<String>, Query(as
     }
     let made = aside(&site, move |site| make(site, &view, &name, &asked)).await;
     made.map_or_else(|error| unreadable(&error), |page| show(&page))
+}
+
+/// What a browser showed of the page when the source broke last.
+pub(super) async fn screen(State(site): Shared, Path(name): Path<String>) -> Response {
+    let view = match site.look().await {
+        Ok(view) => view,
+        Err(why) => return down(&why),
+    };
+    let picture = aside(&site, move |_| match view.source(&name) {
+        Some(_) => Ok(last_change(&view, &name)?.and_then(|(_, kept)| kept.picture())),
+        None => Ok(None),
+    });
+    match picture.await {
+        Ok(Some(picture)) => ([(header::CONTENT_TYPE, "image/png")], picture).into_response(),
+        Ok(None) => gone(StatusCode::NOT_FOUND, "There is no such picture"),
+        Err(error) => unreadable(&error),
+    }
 }
 
 /// The lines of a source as they are committed.
@@ -284,23 +307,40 @@ struct Kept {
     before: Option<(DateTime<Utc>, String)>,
     after: String,
     #[serde(default)]
+    screen: Option<String>,
+    #[serde(default)]
     why: String,
 }
 
-/// The last change that was kept, and what is different.
-fn change(view: &View, name: &str) -> anyhow::Result<Option<Change>> {
+impl Kept {
+    /// The picture, if it is one.
+    fn picture(&self) -> Option<Vec<u8>> {
+        let picture = BASE64.decode(self.screen.as_deref()?.as_bytes()).ok()?;
+        picture.starts_with(PNG).then_some(picture)
+    }
+}
+
+/// The last change that was kept, and when it was.
+fn last_change(view: &View, name: &str) -> anyhow::Result<Option<(String, Kept)>> {
     let lines = last_lines(&view.committed, &format!("{CHANGED}{name}"), 1, CHANGE_BYTES_MAX, |_| true)?;
     let Some(line) = lines.first() else { return Ok(None) };
     let line = Record::parse(line.as_bytes())?;
-    let kept: Kept = serde_json::from_str(line.data.get())?;
     let at = line.observed_at.get(..19).unwrap_or_default().replace('T', " ");
+    Ok(Some((at, serde_json::from_str(line.data.get())?)))
+}
+
+/// The same, and what is different.
+fn change(view: &View, name: &str) -> anyhow::Result<Option<Change>> {
+    let Some((at, kept)) = last_change(view, name)? else { return Ok(None) };
     let before = match &kept.before {
         Some((at, _)) => format!("the page of {}", at.format("%Y-%m-%d %H:%M:%S")),
         None => String::new(),
     };
+    // Another time makes it another address: browsers keep what they have seen.
+    let screen = kept.picture().map(|_| format!("/source/{name}/screen?at={}", at.replace(' ', "T")));
     let lines = kept.before.map(|(_, page)| difference(&page, &kept.after)).unwrap_or_default();
     let page = kept.after.chars().take(PAGE_SHOWN).collect();
-    Ok(Some(Change { at, before, why: kept.why, lines, page }))
+    Ok(Some(Change { at, before, why: kept.why, lines, page, screen: screen.unwrap_or_default() }))
 }
 
 fn rejects(view: &View, name: &str) -> anyhow::Result<Vec<Reject>> {
