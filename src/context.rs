@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::reach::{Forbidden, Guard, Reach};
+use crate::seal::Key;
 
 /// The most headers that an answer may have, and the most bytes of them over HTTP/2. Over HTTP/1 the bytes are
 /// bounded by hyper's read buffer (400 KiB).
@@ -154,9 +155,7 @@ impl Context {
 
     /// A word that nobody can guess and that never comes twice: 32 hexadecimal digits from the system's own chance.
     pub fn random_token(&self) -> String {
-        let mut bytes = [0; 16];
-        SysRng.try_fill_bytes(&mut bytes).expect("invariant: the system gives random bytes once it has started");
-        HEXLOWER.encode(&bytes)
+        HEXLOWER.encode(&random::<16>())
     }
 
     /// A number from 0 to 1, never 1, of the system's own chance.
@@ -218,6 +217,17 @@ impl Context {
         });
         task.await.context("the work on what was fetched broke off")
     }
+}
+
+/// A key that nobody can guess.
+pub fn random_key() -> Key {
+    random()
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    SysRng.try_fill_bytes(&mut bytes).expect("invariant: the system gives random bytes once it has started");
+    bytes
 }
 
 /// The machine's name; empty where it has none.

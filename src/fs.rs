@@ -16,11 +16,17 @@ use rustix::fs::{FlockOperation, OFlags};
 /// Files are readable by the group, so that another user's `tail` and shippers work, and by nobody else.
 const FILE_MODE: u32 = 0o640;
 const DIR_MODE: u32 = 0o750;
+/// Files with what is secret are readable by nobody else.
+const PRIVATE_MODE: u32 = 0o600;
 
 /// What tapline needs of a file system. Paths are absolute or relative to the working folder, as given.
 pub trait Fs: Send + Sync {
     /// Creates a file that must not exist yet, for appending.
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>>;
+    /// The same for a file that its owner alone may read.
+    fn create_private(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.create(path)
+    }
     /// Opens an existing regular file for appending. A symbolic link is refused.
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
     /// Opens a file for reading from `offset` on.
@@ -81,9 +87,11 @@ pub struct Disk;
 
 impl Fs for Disk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        let file =
-            OpenOptions::new().append(true).create_new(true).mode(FILE_MODE).custom_flags(no_follow()).open(path)?;
-        Ok(Box::new(DiskFile(file)))
+        create(path, FILE_MODE)
+    }
+
+    fn create_private(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        create(path, PRIVATE_MODE)
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
@@ -255,6 +263,11 @@ impl Lock {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn create(path: &Path, mode: u32) -> io::Result<Box<dyn File>> {
+    let file = OpenOptions::new().append(true).create_new(true).mode(mode).custom_flags(no_follow()).open(path)?;
+    Ok(Box::new(DiskFile(file)))
 }
 
 fn no_follow() -> i32 {

@@ -27,6 +27,7 @@ pub mod reach;
 pub mod record;
 pub mod report;
 pub mod retry_after;
+pub mod seal;
 pub mod secrets;
 pub mod simulator;
 pub mod sink;

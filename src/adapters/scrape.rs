@@ -151,8 +151,8 @@ pub struct Scrape {
     /// asks: add an address where you can be reached.
     #[serde(default)]
     pub user_agent: Option<String>,
-    /// Whether cookies that sites set are sent back to them. They are this source's own, and forgotten at its end. `true` by
-    /// default.
+    /// Whether cookies that sites set are sent back to them. They are this source's own, and forgotten at its end, unless there
+    /// is a `login`. `true` by default.
     #[serde(default = "yes")]
     pub cookies: bool,
     /// Goes through this proxy, such as `http://user:${PASSWORD}@proxy:3128` or `socks5h://127.0.0.1:1080`.
@@ -294,6 +294,7 @@ impl Settings for Scrape {
             memory: asks.iter().map(|_| Memory::default()).collect(),
             asks,
             session: self.login.as_ref().and_then(Session::new),
+            has_old_session: false,
             unique: self.unique.clone().map(|unique| unique::Seen::new(unique, context.source())),
             slot: None,
             notes: Vec::new(),
@@ -315,6 +316,8 @@ struct Pages {
     fetcher: Fetcher,
     /// How the login stands, where there is one.
     session: Option<Session>,
+    /// A session is saved, and the file has no login any more.
+    has_old_session: bool,
     context: Context,
     /// A hash of the settings.
     fingerprint: String,
@@ -338,7 +341,12 @@ impl Source for Pages {
         Ok(())
     }
 
-    fn recall(&mut self, recall: Recall) {
+    fn recall(&mut self, mut recall: Recall) {
+        match (recall.parts.remove(&login::PART), &mut self.session) {
+            (Some(part), Some(session)) => session.recall(&part, &mut self.fetcher, &self.context),
+            (Some(_), None) => self.has_old_session = true,
+            (None, _) => {}
+        }
         if let Some(unique) = &mut self.unique {
             unique.recall(&recall.parts, &recall.written);
         }

@@ -12,12 +12,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::Global;
 use crate::config;
+use crate::context::random_key;
 use crate::fetch::tape::Tapes;
 use crate::fs::{Disk, Fs};
+use crate::pipeline::commit::OWN_DIR;
 use crate::pipeline::folder::{Folder, Look};
+use crate::pipeline::key::read_or_make;
 use crate::pipeline::pulse::Pulse;
 use crate::pipeline::service::Service;
 use crate::pipeline::writer::Status;
+use crate::seal::Seals;
 
 use super::alerting::Alerts;
 use super::loading::Loading;
@@ -124,6 +128,8 @@ impl Run {
         if let Some(folder) = &self.record {
             parts.shared.context.shared::<Tapes>().record(folder.clone());
         }
+        let (fs, own) = (Arc::clone(&parts.fs), parts.root.join(OWN_DIR));
+        parts.shared.context.shared::<Seals>().set_source(move || read_or_make(&*fs, &own, random_key));
         let mut service = Service::new(parts.shared.clone()).await?;
         let mut renderings = Renderings::start(&parts.shared.writer)?;
         let mut folder = Folder::new(&global.sources, self.source.clone(), sources::loader());

@@ -67,6 +67,16 @@ impl Fetcher {
         self.tape.slot(slot);
     }
 
+    /// The cookies that sites have set, for a later start, and a hash of their names and values. They are secrets.
+    pub fn cookies(&self) -> Option<(blake3::Hash, Vec<u8>)> {
+        self.session.cookies()
+    }
+
+    /// Takes up cookies of an earlier start. Whether any of them still counts.
+    pub fn take_up_cookies(&mut self, saved: &[u8]) -> bool {
+        self.session.take_up(saved)
+    }
+
     /// Asks for a page, within the request's deadline.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! What a source and a site remember of each other while tapline runs: cookies, and what a server asked of a password.
 
+use std::collections::BTreeSet;
+
 use cookie_store::{CookieStore, RawCookie};
 use digest_auth::{AuthContext, HttpMethod, WwwAuthenticateHeader};
 use http::HeaderMap;
@@ -13,6 +15,8 @@ use crate::auth::Login;
 const COOKIES_MAX: usize = 200;
 /// A longer one is not kept; RFC 6265 asks for 4096 bytes.
 const COOKIE_BYTES_MAX: usize = 8192;
+/// More than that is not saved: it is written again and again.
+const SAVED_BYTES_MAX: usize = 64 << 10;
 
 /// One source's session with the sites that it asks.
 #[derive(Debug, Default)]
@@ -53,6 +57,29 @@ impl Session {
         if cookies.iter_any().count() > COOKIES_MAX {
             cookies.clear();
         }
+    }
+
+    /// The cookies that count now, as they can be taken up again, and a hash of their names and values. `None` where there are
+    /// none, or more than a session has.
+    pub(super) fn cookies(&self) -> Option<(blake3::Hash, Vec<u8>)> {
+        let cookies = self.cookies.as_ref()?;
+        // A set, because they come in any order.
+        let shown = cookies
+            .iter_unexpired()
+            .map(|cookie| format!("{:?} {:?} {}={}\n", cookie.domain, cookie.path, cookie.name(), cookie.value()));
+        let shown: BTreeSet<String> = shown.collect();
+        let mut saved = Vec::new();
+        cookie_store::serde::json::save_incl_expired_and_nonpersistent(cookies, &mut saved).ok()?;
+        let mark = blake3::hash(shown.into_iter().collect::<String>().as_bytes());
+        (cookies.iter_unexpired().next().is_some() && saved.len() <= SAVED_BYTES_MAX).then_some((mark, saved))
+    }
+
+    /// Takes up cookies that were saved, but for those that count no more. Whether there are any.
+    pub(super) fn take_up(&mut self, saved: &[u8]) -> bool {
+        let Some(cookies) = &mut self.cookies else { return false };
+        // What cannot be read is as if it were not there.
+        *cookies = cookie_store::serde::json::load(saved).unwrap_or_default();
+        cookies.iter_unexpired().next().is_some()
     }
 
     /// Takes note of what a server asks with a 401; whether that is something new that can be answered.
@@ -121,6 +148,35 @@ mod tests {
         assert!(!sent(&session, "https://a.example.com/", None).contains("s="), "an end is an end");
         assert_eq!(sent(&session, "https://example.org/", None), "", "nobody sets another's");
         assert_eq!(sent(&Session::new(false), "https://a.example.com/", None), "");
+    }
+
+    #[test]
+    fn cookies_are_saved_and_taken_up() {
+        let mut session = Session::new(true);
+        assert!(session.cookies().is_none(), "there are none");
+        set(&mut session, "https://a.example/", &["s=1; Path=/; HttpOnly", "k=2; Max-Age=3600", "x=3; Max-Age=0"]);
+        let (mark, saved) = session.cookies().unwrap();
+        let mut again = Session::new(true);
+        assert!(again.take_up(&saved));
+        let all = sent(&again, "https://a.example/", None);
+        assert!(all.contains("s=1") && all.contains("k=2") && !all.contains('x'), "those without an end too: {all}");
+        assert_eq!(sent(&again, "https://b.example/", None), "");
+        assert_eq!(again.cookies().unwrap().0, mark);
+        set(&mut again, "https://a.example/", &["k=2; Max-Age=7200"]);
+        assert_eq!(again.cookies().unwrap().0, mark, "it lasts longer, and is the same");
+        set(&mut again, "https://a.example/", &["k=3; Max-Age=3600"]);
+        assert_ne!(again.cookies().unwrap().0, mark);
+        // One that has ended by now is none.
+        let ended = String::from_utf8(saved).unwrap().replace("\"SessionEnd\"", "{\"AtUtc\":\"2020-01-01T00:00:00Z\"}");
+        assert!(again.take_up(ended.as_bytes()));
+        assert_eq!(sent(&again, "https://a.example/", None), "k=2");
+        assert!(!again.take_up(b"nonsense") && sent(&again, "https://a.example/", None).is_empty());
+        let long = "a".repeat(4000);
+        for number in 0..20 {
+            set(&mut again, "http://a.example/", &[&format!("c{number}={long}")]);
+        }
+        assert!(again.cookies().is_none(), "too much to be written again and again");
+        assert!(!Session::new(false).take_up(b"[]"));
     }
 
     #[test]

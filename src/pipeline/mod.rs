@@ -12,6 +12,7 @@ pub mod folder;
 pub mod follow;
 pub mod format;
 pub mod incidents;
+pub mod key;
 pub mod ledger;
 pub mod load;
 pub mod metrics;

@@ -1,12 +1,14 @@
 //! Sources behind a login, and lists whose things are written once, against sites with a memory.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
+use tapline::report::committed::Committed;
 use tapline::source::{Outcome, Source, SourceError};
 use url::form_urlencoded;
 
@@ -168,6 +170,74 @@ async fn a_form_that_leads_elsewhere_is_not_sent() {
         assert!(said.contains(expected) && !said.contains("wrong-secret"), "{said}");
         assert!(site.asked().iter().all(|asked| asked.method == "GET"), "{said}");
     }
+}
+
+/// A session outlasts a restart, readable by nobody who reads the data folder; one that has ended meanwhile is made anew, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_does_not_log_in_again() {
+    let state = Arc::new(Mutex::new(Members { lasts: 1000, ..Members::default() }));
+    let site = Site::start(members(&state, "401")).await;
+    let tap = Tap::new();
+    let source = |password: &str| {
+        let mut yaml = behind(&Value::Null, password);
+        yaml["kind"] = json!("scrape");
+        yaml["every"] = json!("100ms");
+        yaml["manners"] = json!({ "delay": "1ms" });
+        tap.source("inside", &yaml.to_string().replace("SITE", &site.address));
+    };
+    source("pa ss&ü");
+    let run = |more: usize, kills: bool| {
+        let before = tap.count("inside");
+        let mut process = tap.start();
+        wait_until("records", PATIENCE, || tap.count("inside") >= before + more);
+        if kills {
+            process.kill();
+        } else {
+            assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+        }
+    };
+    let logins = || state.lock().unwrap().logins;
+    run(6, true);
+    run(2, false);
+    run(2, false);
+    assert_eq!(logins(), 1, "one for three starts");
+
+    // What the folder has of it says nothing without the key, which is its owner's alone.
+    let own = tap.data().join(".tapline");
+    let mode = std::fs::metadata(own.join("key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let mut all = String::new();
+    for file in std::fs::read_dir(&own).unwrap() {
+        all += &String::from_utf8_lossy(&std::fs::read(file.unwrap().path()).unwrap());
+    }
+    assert!(all.contains("\"part/inside/4294967295\"") && all.contains("sealed"), "{all}");
+    assert!(!all.contains("sid=") && !all.contains("sid\\u"), "{all}");
+    assert!(!tap.log().contains("sid="));
+
+    state.lock().unwrap().left = 0;
+    run(4, false);
+    assert_eq!(logins(), 2, "the site has ended the session, and one login is enough");
+    std::fs::remove_file(own.join("key")).unwrap();
+    run(2, false);
+    assert_eq!(logins(), 3, "without its key a session is nobody's");
+    run(2, false);
+    assert_eq!(logins(), 3);
+    // Somebody else's login is not somebody else's session.
+    let asked = logins();
+    source("another");
+    let mut process = tap.start();
+    wait_until("a login", PATIENCE, || logins() > asked);
+    assert_eq!(process.terminate().0, Some(0));
+
+    let is_saved = || Committed::look(&tap.data()).unwrap().names("part/inside/").count() > 0;
+    assert!(is_saved(), "it may be that login's once more");
+    tap.source(
+        "inside",
+        &format!("kind: scrape\nurl: http://{}/home\nevery: 100ms\nfields: {{ p: p }}\n", site.address),
+    );
+    let mut process = tap.start();
+    wait_until("without a login nothing of one is kept", PATIENCE, || !is_saved());
+    assert_eq!(process.terminate().0, Some(0));
 }
 
 /// A list of news, newest first: one more with each request, of which a page shows ten.

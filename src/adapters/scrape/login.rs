@@ -2,16 +2,21 @@
 //!
 //! A wrong password is not tried again and again: after a first failure the source waits, after the third it stops, so
 //! that no account is locked by it.
+//!
+//! A session outlasts a restart. Its cookies are as good as the password while it lasts: they are saved enclosed (`seal`), and
+//! opened for this login alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use chrono::{DateTime, TimeDelta, Utc};
 use http::header::HeaderValue;
 use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use url::Url;
 
 use super::css::Css;
@@ -25,12 +30,17 @@ use super::{asking, refusal};
 use crate::auth;
 use crate::context::Context;
 use crate::fetch::{Answer, Body, Fetcher, Payload, Request, Validator, block, charset, decode};
+use crate::seal::Seals;
 use crate::source::{Problem, SourceError};
 
 /// The form of a login, where the file names none.
 const FORM: &str = "form:has(input[type=password])";
 /// What is looked at of a page for whether it is one for somebody who is logged in, decoded.
 const BODY_BYTES_MAX: u64 = 64 << 20;
+/// The part of what is saved that has the session. Those of `unique` count from 0.
+pub(super) const PART: u32 = u32::MAX;
+/// Cookies of the same value are saved again after so long: they may last longer now.
+const SAVED_AGAIN: TimeDelta = TimeDelta::minutes(10);
 /// How long is waited after each failure in a row. After as many the source stops.
 const WAITS: [Duration; 2] = [Duration::from_mins(1), Duration::from_mins(10)];
 
@@ -113,6 +123,14 @@ pub(super) struct Session {
     is_in: bool,
     /// Failures in a row.
     failures: usize,
+    /// Which cookies are saved, and since when.
+    saved: Option<(blake3::Hash, DateTime<Utc>)>,
+}
+
+/// The cookies as they are saved.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    sealed: String,
 }
 
 /// What is looked for on pages.
@@ -148,7 +166,34 @@ impl Session {
         let form = Css::new(login.form.as_deref().unwrap_or(FORM)).ok()?;
         let base = Css::new("base[href]").ok()?;
         let rules = Arc::new(Rules { form, base, check });
-        Some(Self { login: login.clone(), rules, is_in: false, failures: 0 })
+        Some(Self { login: login.clone(), rules, is_in: false, failures: 0, saved: None })
+    }
+
+    /// Takes up the session of an earlier start. Whether it still counts the site says, with the first page.
+    pub(super) fn recall(&mut self, part: &RawValue, fetcher: &mut Fetcher, context: &Context) {
+        let saved: Option<Saved> = serde_json::from_str(part.get()).ok();
+        let opened = saved.and_then(|saved| context.shared::<Seals>().open(&saved.sealed, &self.about(context)));
+        self.is_in = opened.is_some_and(|cookies| fetcher.take_up_cookies(&cookies));
+    }
+
+    /// The session, for a later start, where there is one and that is to be saved anew.
+    pub(super) fn part(&mut self, fetcher: &Fetcher, context: &Context) -> Option<Box<RawValue>> {
+        let (mark, cookies) = fetcher.cookies().filter(|_| self.is_in)?;
+        let now = context.now();
+        let is_saved =
+            |(saved, at): (blake3::Hash, DateTime<Utc>)| saved == mark && (at..at + SAVED_AGAIN).contains(&now);
+        if self.saved.is_some_and(is_saved) {
+            return None;
+        }
+        self.saved = Some((mark, now));
+        let sealed = context.shared::<Seals>().seal(&cookies, &self.about(context), &context.random_token())?;
+        Some(to_raw_value(&Saved { sealed }).expect("invariant: our own types have a JSON form"))
+    }
+
+    /// What a session is of: with another user, or another password, it is none.
+    fn about(&self, context: &Context) -> String {
+        let login = serde_json::to_string(&self.login).expect("invariant: our own types have a JSON form");
+        format!("the session of {} by {login}", context.source())
     }
 
     /// Asks for a page as somebody who is logged in. What the page says decides, and at most one login is tried for it.

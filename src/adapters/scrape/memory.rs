@@ -15,6 +15,7 @@ use super::emit::{EmitOn, Emitted, KEYS_MAX};
 use super::extract::Row;
 use super::history::History;
 use super::keep::Kept;
+use super::login;
 use super::paging::Leads;
 use super::presence::Look;
 use super::provenance;
@@ -198,6 +199,11 @@ impl Pages {
             }
             settling.batch.parts = unique.parts();
         }
+        if std::mem::take(&mut self.has_old_session) {
+            settling.batch.parts.push((login::PART, None));
+        }
+        let session = self.session.as_mut().and_then(|session| session.part(&self.fetcher, &self.context));
+        settling.batch.parts.extend(session.map(|session| (login::PART, Some(session))));
         let Settling { mut batch, goods, fresh, .. } = settling;
         batch.rejects.extend(rejects);
         if batch.rejects.is_empty() {
