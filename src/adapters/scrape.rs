@@ -272,7 +272,7 @@ impl Settings for Scrape {
         was: Option<&str>,
         values: &[(String, String)],
     ) -> Option<anyhow::Result<Vec<Suggestion>>> {
-        Some(expect::plan(self).and_then(|plan| author::suggest(&plan, now, was, values)))
+        Some(author::suggest(self, now, was, values))
     }
 
     fn open(self, context: &Context) -> anyhow::Result<Box<dyn Source>> {

@@ -345,6 +345,61 @@ fn the_first_proposal_is_right_in_most_of_the_mutations() {
     assert_eq!(found[0].proposals[0].text, "24,911.40");
 }
 
+/// A page of rows, of this many each with its text and number.
+fn table(class: &str, rows: &[(&str, &str)]) -> String {
+    let row = |(name, price): &(&str, &str)| format!("<tr><td class=s>{name}</td><td class=p>{price}</td></tr>");
+    let rows: String = rows.iter().map(row).collect();
+    format!(
+        "<ul class=nav><li>Home</li><li>Markets</li></ul><table class={class}><tr><th>Symbol<th>Price</tr>{rows}</table>\
+         <ul class=foot><li>Terms</li><li>Privacy</li></ul>"
+    )
+}
+
+/// Rows that are gone are proposed, and fields as they would be in these rows.
+#[test]
+fn rows_that_have_moved_are_found_again() {
+    let settings: Scrape = serde_json::from_value(json!({
+        "url": "http://localhost/", "records": "table.quotes tr:has(td)",
+        "fields": { "symbol": "td.s", "price": { "css": "td.p", "type": "number", "locale": "en" } },
+    }))
+    .unwrap();
+    let was = table("quotes", &[("RELIANCE", "2,456.70"), ("MRF", "98,001.00"), ("TCS", "3,001.00")]);
+    let later = [("TCS", "3,044.10"), ("RELIANCE", "2,460.05"), ("MRF", "98,120.00")];
+    let cards = later.map(|(name, price)| format!("<div class=card><b class=n>{name}</b><i class=v>{price}</i></div>"));
+    let others = table("q2", &[("INFY", "1,500.00"), ("WIPRO", "251.10"), ("ITC", "420.05")]);
+    let suggest = |now: &str, was: Option<&str>, values: &[(String, String)]| {
+        let found = settings.suggest(now, was, values).unwrap().unwrap();
+        let said = found.iter().map(|suggestion| {
+            let was = suggestion.was.as_deref().unwrap_or("-");
+            let first =
+                suggestion.proposals.first().map(|proposal| format!(" {} finds {}", proposal.rule, proposal.text));
+            format!("{} ({was}):{}", suggestion.field, first.unwrap_or_default())
+        });
+        said.collect::<Vec<_>>().join("\n")
+    };
+    // The table is called otherwise: what is in its rows is where it was.
+    insta::assert_snapshot!(suggest(&table("prices", &later), Some(&was), &[]), @r#"records (3 rows): ".prices tr:has(td)" finds 3 rows, the first: TCS 3,044.10"#);
+    insta::assert_snapshot!(suggest(&format!("<section id=all>{}</section><p>RELIANCE falls</p>", cards.concat()), Some(&was), &[]), @r#"
+    records (3 rows): ".card" finds 3 rows, the first: TCS3,044.10
+    fields.symbol (RELIANCE): ".n" finds TCS
+    fields.price (2,456.70): ".v" finds 3,044.10
+    "#);
+    // Nothing of it is the same but its form.
+    insta::assert_snapshot!(suggest(&others, Some(&was), &[]), @r#"records (3 rows): ".q2 tr:has(td)" finds 3 rows, the first: INFY 1,500.00"#);
+    // Two that somebody sees there.
+    let values = [("symbol".to_owned(), "TCS".to_owned()), ("symbol".to_owned(), "MRF".to_owned())];
+    insta::assert_snapshot!(suggest(&table("prices", &later), None, &values), @r#"
+    records (-): ".prices tr:has(td)" finds 3 rows, the first: TCS 3,044.10
+    fields.symbol (-): ".s" finds TCS
+    "#);
+    assert_eq!(suggest(&was, Some(&was), &[]), "");
+    insta::assert_snapshot!(suggest("<p>gone", Some(&was), &[]), @"
+    records (3 rows):
+    fields.symbol (RELIANCE):
+    fields.price (2,456.70):
+    ");
+}
+
 /// A page in an encoding of its own is the same again when it was saved.
 #[test]
 fn a_saved_page_is_read_in_its_encoding() {

@@ -7,6 +7,7 @@ mod draft;
 mod form;
 mod heal;
 mod list;
+mod moved;
 mod rule;
 mod spot;
 

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 
 use scraper::ElementRef;
 
-use super::super::css::Css;
 use super::super::elsewhere::texts;
 use super::super::extract::extract;
 use super::super::near::{labels, plain};
@@ -13,7 +12,10 @@ use super::super::page::Page;
 use super::super::place::Place;
 use super::super::plan::{FieldPlan, Make, Plan, RowsPlan};
 use super::super::select::{Watch, matches};
+use super::super::settings::Rows;
 use super::super::text::{is_hidden, shown_text};
+use super::super::{Scrape, expect};
+use super::moved;
 use super::spot::{Spot, element_rules, is_same, label_of};
 use crate::item::{Finding, Proposal, Suggestion};
 
@@ -21,6 +23,8 @@ use crate::item::{Finding, Proposal, Suggestion};
 const TEXT_BYTES_MAX: usize = 200;
 /// More elements than this are not compared.
 const ELEMENTS_MAX: usize = 50_000;
+/// Rows in which a field is looked for.
+const ROWS_MAX: usize = 10;
 /// Elements that are proposed for one field, and rules for each.
 const ELEMENTS_SHOWN: usize = 3;
 const RULES_SHOWN: usize = 2;
@@ -42,105 +46,136 @@ struct Traits {
     depth: usize,
 }
 
-/// Proposes rules for the fields that `now` lacks. `was` is a page on which they were; `values` are texts that somebody
-/// sees on the page now, by the field's name.
+/// Where a field is looked for: on the page, or in each of its rows.
+struct Within<'a, 'p> {
+    scopes: Vec<ElementRef<'a>>,
+    /// The selector of the rows.
+    rows: Option<String>,
+    html: &'p str,
+    watch: &'p Watch,
+}
+
+/// Proposes rules for the fields that `now` lacks, and for rows that it lacks. `was` is a page on which they were; `values`
+/// are texts that somebody sees on the page now, by the field's name.
 ///
 /// # Errors
 /// When a page cannot be parsed.
 pub(in super::super) fn suggest(
-    plan: &Plan,
+    settings: &Scrape,
     now: &str,
     was: Option<&str>,
     values: &[(String, String)],
 ) -> anyhow::Result<Vec<Suggestion>> {
-    let mut found = Vec::new();
-    extract(plan, now, Some(&mut found))?;
+    let plan = expect::plan(settings)?;
+    let mut found = findings(&plan, now)?;
     let page = Page::parse(now)?;
     let old = was.map(Page::parse).transpose()?;
-    let known = was.map(|was| texts(plan, was)).unwrap_or_default();
+    let known = was.map(|was| texts(&plan, was)).unwrap_or_default();
     let (watch, old_watch) = (Watch::start(), Watch::start());
-    let row = RowsPlan::css(plan.rows.as_ref());
+    let old_root = old.as_ref().map(Page::root);
+    let old_rows = old_root.map_or_else(Vec::new, |root| moved::rows_of(root, &plan, &old_watch));
+    let mut suggestions = Vec::new();
+    let mut rows = moved::rows_of(page.root(), &plan, &watch);
+    let mut rows_css = RowsPlan::css(plan.rows.as_ref()).map(|css| css.text.clone());
+    if rows_css.is_some() && rows.is_empty() {
+        let lists = moved::lists(page.root(), &plan, &old_rows, values, &watch);
+        suggestions.push(moved::suggestion(&lists, old_rows.len()));
+        rows_css = lists.first().map(|list| list.css.clone());
+        if let Some(list) = lists.first() {
+            // Most rules within rows are still right.
+            let records = Some(Rows { css: Some(list.css.clone()), ..Rows::default() });
+            found = findings(&expect::plan(&Scrape { records, ..settings.clone() })?, now)?;
+            rows = list.rows().to_vec();
+        }
+    }
+    rows.truncate(ROWS_MAX);
+    let scopes = if rows.is_empty() { vec![page.root()] } else { rows };
+    let within = Within { scopes, rows: rows_css, html: now, watch: &watch };
     let is_gone = |field: &FieldPlan| {
         let mut of = found.iter().filter(|finding: &&Finding| finding.field == field.path).peekable();
         // Of rows that are gone there are no findings.
         of.peek().is_none() || of.all(|finding| finding.value.is_none())
     };
-    let mut suggestions = Vec::new();
     for field in &plan.fields {
         let value = values.iter().find(|(name, _)| *name == field.name).map(|(_, text)| text.as_str());
         if value.is_none() && !is_gone(field) || matches!(field.make, Make::Fields(_)) {
             continue;
         }
         let was = known.iter().find(|(path, _)| *path == field.path).map(|(_, text)| text.clone());
-        let element = old.as_ref().and_then(|old| element_of(old, row, field, was.as_deref(), &old_watch));
-        let wanted = element.map(|element| traits(element, old.as_ref().map_or(element, |old| old.root())));
-        let proposals = proposals(&page, now, field, wanted.as_ref(), value, &watch);
+        let scope = old_rows.first().copied().or(old_root);
+        let wanted = scope.and_then(|scope| {
+            let by_text = || labels(scope, &plain(was.as_deref()?), &old_watch).into_iter().next();
+            Some(traits(element_in(scope, field, &old_watch).or_else(by_text)?, scope))
+        });
+        let proposals = within.proposals(field, wanted.as_ref(), value);
         suggestions.push(Suggestion { field: field.path.clone(), was, proposals });
     }
     Ok(suggestions)
 }
 
-/// The element that a field was, on a page that had it; of rows in the first.
-fn element_of<'a>(
-    page: &'a Page,
-    row: Option<&Css>,
-    field: &FieldPlan,
-    text: Option<&str>,
-    watch: &Watch,
-) -> Option<ElementRef<'a>> {
-    let root = page.root();
-    let element = |id| root.tree().get(id).and_then(ElementRef::wrap);
-    let scope = match row {
-        Some(css) => matches(root, css, true, watch).next().map(|row| row.id()).and_then(element)?,
-        None => root,
-    };
-    let by_rule = field.places.iter().find_map(|place| match place {
+fn findings(plan: &Plan, html: &str) -> anyhow::Result<Vec<Finding>> {
+    let mut found = Vec::new();
+    extract(plan, html, Some(&mut found))?;
+    Ok(found)
+}
+
+/// The element that a field is, on a page or in a row that has it.
+pub(super) fn element_in<'a>(scope: ElementRef<'a>, field: &FieldPlan, watch: &Watch) -> Option<ElementRef<'a>> {
+    let element = |id| scope.tree().get(id).and_then(ElementRef::wrap);
+    field.places.iter().find_map(|place| match place {
         Place::Css(css) => matches(scope, css, true, watch).next().map(|found| found.id()).and_then(element),
         Place::Row => Some(scope),
         _ => None,
-    });
-    by_rule.or_else(|| labels(scope, &plain(text?), watch).into_iter().next())
+    })
 }
 
-fn proposals(
-    page: &Page,
-    html: &str,
+impl Within<'_, '_> {
+    fn proposals(&self, field: &FieldPlan, wanted: Option<&Traits>, value: Option<&str>) -> Vec<Proposal> {
+        let mut scored = Vec::new();
+        for scope in &self.scopes {
+            for element in scope.descendent_elements().take(ELEMENTS_MAX).take_while(|_| !self.watch.is_over()) {
+                let score = score(field, wanted, value, *scope, element);
+                scored.extend(score.filter(|score| *score >= SCORE_MIN).map(|score| (score, *scope, element)));
+            }
+        }
+        // Of elements within each other that are alike the inner one is the value.
+        scored.sort_by(|(a, ..), (b, ..)| b.total_cmp(a));
+        let mut proposals: Vec<Proposal> = Vec::new();
+        for (_, scope, element) in scored.into_iter().take(ELEMENTS_SHOWN) {
+            let spot = Spot { element, attr: None, regex: None };
+            let rules = element_rules(scope, &spot, self.watch).into_iter().filter_map(|rule| {
+                let text = rule.texts(self.html, self.rows.as_deref()).into_iter().next()?;
+                Some(Proposal { rule: rule.yaml(), text })
+            });
+            // The same cell of two rows has the same rules.
+            for proposal in rules.take(RULES_SHOWN) {
+                if proposals.iter().all(|known| known.rule != proposal.rule) {
+                    proposals.push(proposal);
+                }
+            }
+        }
+        proposals
+    }
+}
+
+/// How much an element is like what is wanted; nothing, where it cannot be that.
+fn score(
     field: &FieldPlan,
     wanted: Option<&Traits>,
     value: Option<&str>,
-    watch: &Watch,
-) -> Vec<Proposal> {
-    let root = page.root();
-    let mut scored: Vec<(f64, ElementRef<'_>)> = Vec::new();
-    for element in root.descendent_elements().take(ELEMENTS_MAX).take_while(|_| !watch.is_over()) {
-        if is_hidden(element.value()) || matches!(element.value().name(), "html" | "body") {
-            continue;
-        }
-        let Some(text) = shown_text(element).filter(|text| !text.is_empty() && text.len() <= TEXT_BYTES_MAX) else {
-            continue;
-        };
-        let is_value = value.is_some_and(|value| is_same(&text, value));
-        if value.is_some() && !is_value || !is_typed(field, &text) {
-            continue;
-        }
-        let score = wanted.map_or(0.0, |wanted| likeness(wanted, &traits(element, root)));
-        let score = if is_value { score + SCORE_MIN } else { score };
-        if score >= SCORE_MIN {
-            scored.push((score, element));
-        }
+    scope: ElementRef<'_>,
+    element: ElementRef<'_>,
+) -> Option<f64> {
+    if is_hidden(element.value()) || matches!(element.value().name(), "html" | "body") {
+        return None;
     }
-    // Of elements within each other that are alike the inner one is the value.
-    scored.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    let mut proposals: Vec<Proposal> = Vec::new();
-    for (_, element) in scored.into_iter().take(ELEMENTS_SHOWN) {
-        let spot = Spot { element, attr: None, regex: None };
-        let rules = element_rules(root, &spot, watch).into_iter().filter_map(|rule| {
-            let text = rule.texts(html, None).into_iter().next()?;
-            Some(Proposal { rule: rule.yaml(), text })
-        });
-        proposals.extend(rules.take(RULES_SHOWN));
+    let text = shown_text(element).filter(|text| !text.is_empty() && text.len() <= TEXT_BYTES_MAX)?;
+    let is_value = value.is_some_and(|value| is_same(&text, value));
+    if value.is_some() && !is_value || !is_typed(field, &text) {
+        return None;
     }
-    proposals
+    let alike = wanted.map_or(0.0, |wanted| likeness(wanted, &traits(element, scope)));
+    Some(if is_value { alike + SCORE_MIN } else { alike })
 }
 
 /// Whether a text could be the field's at all.
@@ -180,7 +215,7 @@ fn traits(element: ElementRef<'_>, root: ElementRef<'_>) -> Traits {
 }
 
 /// A text without its digits: `59,465.68` and `59,470.05` have one shape.
-fn shape(text: &str) -> String {
+pub(super) fn shape(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         let c = if c.is_ascii_digit() { '9' } else { c };
@@ -220,7 +255,7 @@ fn closeness(was: &str, is: &str) -> f64 {
     }
 }
 
-fn overlap<T: Ord>(a: &BTreeSet<T>, b: &BTreeSet<T>) -> f64 {
+pub(super) fn overlap<T: Ord>(a: &BTreeSet<T>, b: &BTreeSet<T>) -> f64 {
     let all = a.union(b).count();
     #[expect(clippy::cast_precision_loss, reason = "counts of names")]
     if all == 0 { 0.0 } else { a.intersection(b).count() as f64 / all as f64 }

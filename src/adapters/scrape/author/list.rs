@@ -23,7 +23,7 @@ pub(super) fn list<'a>(root: ElementRef<'a>, elements: &[ElementRef<'a>], watch:
     for (index, one) in elements.iter().enumerate() {
         for other in &elements[index + 1..] {
             let Some((around, row)) = rows_of(*one, *other) else { continue };
-            let alike: Vec<ElementRef<'a>> = around.child_elements().filter(|child| is_alike(*child, row)).collect();
+            let alike = alike_of(around, row);
             let wanted: Vec<ElementRef<'a>> =
                 elements.iter().copied().filter(|element| within(*element, &alike)).collect();
             if let Some(list) = selected(root, around, row, &alike, &wanted, watch) {
@@ -46,6 +46,12 @@ fn rows_of<'a>(one: ElementRef<'a>, other: ElementRef<'a>) -> Option<(ElementRef
     (row != other && ROWS.contains(&row.value().name()) && is_alike(other, row)).then_some((*around, row))
 }
 
+/// The children of an element that are like this one of them, where rows may be made of such.
+pub(super) fn alike_of<'a>(around: ElementRef<'a>, row: ElementRef<'a>) -> Vec<ElementRef<'a>> {
+    let is_row = ROWS.contains(&row.value().name());
+    around.child_elements().filter(|child| is_row && is_alike(*child, row)).collect()
+}
+
 fn is_alike(one: ElementRef<'_>, other: ElementRef<'_>) -> bool {
     let classes = |element: ElementRef<'_>| element.value().classes().map(str::to_owned).collect::<Vec<_>>();
     let (a, b) = (classes(one), classes(other));
@@ -58,7 +64,7 @@ fn within(element: ElementRef<'_>, rows: &[ElementRef<'_>]) -> bool {
 }
 
 /// A selector that matches the rows, and only rows that have what is looked for.
-fn selected<'a>(
+pub(super) fn selected<'a>(
     root: ElementRef<'a>,
     around: ElementRef<'a>,
     row: ElementRef<'a>,
@@ -105,6 +111,15 @@ fn selected<'a>(
 }
 
 impl<'a> List<'a> {
+    pub(super) fn rows(&self) -> &[ElementRef<'a>] {
+        &self.rows
+    }
+
+    /// Its selector as it would stand in a file.
+    pub(super) fn rule_of_rows(&self) -> String {
+        Rule::new("css", self.css.as_str()).yaml()
+    }
+
     /// The row that an element stands in.
     pub(super) fn row_of(&self, element: ElementRef<'a>) -> Option<ElementRef<'a>> {
         self.rows.iter().copied().find(|row| within(element, &[*row]))
