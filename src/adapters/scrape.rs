@@ -197,7 +197,7 @@ pub struct Scrape {
     #[serde(default)]
     pub emit: Emit,
     /// Writes each record once, however long the page shows it: the field that tells one from another, such as `link`, or
-    /// several, or `{ key: link, remember: 100000 }`. It holds over restarts.
+    /// several, or `{ key: link, remember: 100000, keep: 30d }`. It holds over restarts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique: Option<Unique>,
     /// The records' `type`; `page` by default, or `row` where there are `records`.
@@ -348,7 +348,7 @@ impl Source for Pages {
             (None, _) => {}
         }
         if let Some(unique) = &mut self.unique {
-            unique.recall(&recall.parts, &recall.written);
+            unique.recall(&recall.parts, &recall.written, self.context.now());
         }
     }
 
@@ -383,6 +383,9 @@ impl Source for Pages {
 impl Pages {
     async fn tick(&mut self, findings: Option<&mut Vec<Finding>>) -> Result<Batch, SourceError> {
         let now = self.context.now();
+        if let Some(unique) = &mut self.unique {
+            unique.begin(now);
+        }
         let round = self.round(now, findings).await?;
         self.settle(round, now)
     }

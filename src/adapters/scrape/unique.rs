@@ -1,14 +1,16 @@
 //! `unique`: each thing of a list is written once, however long the list shows it.
 //!
 //! A record's id is made of its key, so that it is known again in whatever the process left behind. Which keys were
-//! written is remembered as hashes of 64 bits, in two generations: when the young one is full the old one is forgotten,
-//! and whatever is still shown goes over into the young one before that. The hashes are saved in small parts beside the
-//! cursor: a tick saves only the parts that it changed, in the same frame as its lines.
+//! written is remembered as hashes of 64 bits, in generations: whatever is still shown goes over into the youngest, and the
+//! oldest is forgotten whole, once there are enough others, or once it is too old. The hashes are saved in small parts beside
+//! the cursor: a tick saves only the parts that it changed, in the same frame as its lines.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
+use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use data_encoding::{BASE32HEX_NOPAD, BASE64_NOPAD};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -19,6 +21,7 @@ use super::emit::members;
 use super::settings::Texts;
 use crate::item::Item;
 use crate::source::Problem;
+use crate::units::Span;
 
 /// How many keys are remembered at least, where the file does not say.
 const REMEMBER: u32 = 100_000;
@@ -26,18 +29,26 @@ const REMEMBER: u32 = 100_000;
 /// 50 MB.
 const REMEMBER_MIN: u32 = 1000;
 const REMEMBER_MAX: u32 = 1_000_000;
+/// What is forgotten sooner is shown again by the next page.
+const KEEP_MIN: Duration = Duration::from_mins(1);
+/// Longer is for ever.
+const KEEP_MAX: Duration = Duration::from_hours(24 * 3660);
+/// Where keys are forgotten after a time, a generation is so much of it: that exactly are they forgotten.
+const GENERATIONS: i32 = 8;
 /// Hashes in one part: what is saved again when one is added is at most 3 KB.
 const PART_HASHES: usize = 256;
 /// How ids of such records begin.
 const LETTER: &str = "u_";
 
-/// By what a record is known again: a field, several, or `{ key, remember }`.
+/// By what a record is known again: a field, several, or `{ key, remember, keep }`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Unique {
     /// The fields that together name it.
     pub(super) key: Vec<String>,
     /// How many are remembered at least.
     remember: u32,
+    /// How long each is remembered at most that is not shown any more.
+    keep: Option<Span>,
 }
 
 /// The long form.
@@ -50,6 +61,10 @@ struct UniqueKeys {
     #[serde(default = "default_remember")]
     #[schemars(range(min = 1000, max = 1_000_000))]
     remember: u32,
+    /// How long a key is remembered that is not shown any more: `30d`. Then a record with it is written as a new one. Without
+    /// it, for as long as `remember` says.
+    #[serde(default)]
+    keep: Option<Span>,
 }
 
 fn default_remember() -> u32 {
@@ -71,6 +86,9 @@ impl Unique {
         if !(REMEMBER_MIN..=REMEMBER_MAX).contains(&self.remember) {
             problems.push(Problem::new(["unique", "remember"], format!("from {REMEMBER_MIN} to {REMEMBER_MAX}")));
         }
+        if self.keep.is_some_and(|keep| !(KEEP_MIN..=KEEP_MAX).contains(&keep.0)) {
+            problems.push(Problem::new(["unique", "keep"], "from 1m to ten years; leave it out for longer"));
+        }
         problems
     }
 }
@@ -82,9 +100,10 @@ pub(super) struct Seen {
     source: String,
     /// What tells parts of another key from those of this.
     mark: String,
-    young: HashSet<u64>,
-    old: HashSet<u64>,
-    generation: u64,
+    /// The youngest is the last. A key is in one of them.
+    generations: VecDeque<Generation>,
+    /// The time of the tick.
+    now: DateTime<Utc>,
     /// The number of the part that grows, what is in it, and whether it is to be saved.
     last: u32,
     part: Vec<u64>,
@@ -97,11 +116,22 @@ pub(super) struct Seen {
     gone: Vec<u32>,
 }
 
+/// Keys that were shown last at about one time.
+struct Generation {
+    number: u64,
+    /// When it began: what is in the one before was shown last before that.
+    begun: DateTime<Utc>,
+    hashes: HashSet<u64>,
+}
+
 /// A part as it is saved.
 #[derive(Serialize, Deserialize)]
 struct Part {
     key: String,
     generation: u64,
+    /// When that began, where time counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    begun: Option<DateTime<Utc>>,
     /// In base 64, 8 bytes each.
     hashes: String,
 }
@@ -122,9 +152,8 @@ impl Seen {
             unique,
             source: source.to_owned(),
             mark,
-            young: HashSet::new(),
-            old: HashSet::new(),
-            generation: 0,
+            generations: VecDeque::from([Generation::new(0, DateTime::UNIX_EPOCH)]),
+            now: DateTime::UNIX_EPOCH,
             last: 0,
             part: Vec::new(),
             is_changed: false,
@@ -135,32 +164,62 @@ impl Seen {
     }
 
     /// Takes up what was saved, and the ids of records that are written and were not saved with it.
-    pub(super) fn recall(&mut self, parts: &BTreeMap<u32, Box<RawValue>>, written: &[String]) {
-        let read = |part: &RawValue| serde_json::from_str::<Part>(part.get()).ok();
-        let parts: BTreeMap<u32, Option<Part>> = parts.iter().map(|(number, part)| (*number, read(part))).collect();
-        let ours = |part: &&Part| part.key == self.mark;
-        let newest = parts.values().flatten().filter(ours).map(|part| part.generation).max();
-        self.generation = newest.unwrap_or_default();
+    pub(super) fn recall(&mut self, parts: &BTreeMap<u32, Box<RawValue>>, written: &[String], now: DateTime<Utc>) {
+        self.now = now;
+        let mut all: BTreeMap<u64, Generation> = BTreeMap::new();
         for (number, part) in parts {
-            self.last = self.last.max(number);
-            let Some(part) = part.filter(|part| part.key == self.mark && part.generation + 1 >= self.generation) else {
-                self.gone.push(number);
+            self.last = self.last.max(*number);
+            let part = serde_json::from_str::<Part>(part.get()).ok();
+            let Some(part) = part.filter(|part| part.key == self.mark) else {
+                self.gone.push(*number);
                 continue;
             };
             let hashes = hashes_of(&part);
-            let generation = if part.generation == self.generation { &mut self.young } else { &mut self.old };
-            generation.extend(&hashes);
-            self.saved.insert(number, part.generation);
+            let new = || Generation::new(part.generation, part.begun.unwrap_or(now));
+            all.entry(part.generation).or_insert_with(new).hashes.extend(&hashes);
+            self.saved.insert(*number, part.generation);
             // The last one goes on growing.
             self.part = hashes;
         }
-        if self.saved.get(&self.last) != Some(&self.generation) || self.part.len() >= PART_HASHES {
+        self.generations = all.into_values().collect();
+        if self.generations.is_empty() {
+            self.generations.push_back(Generation::new(0, now));
+        }
+        // What has gone over into a younger one is still in the saved parts of the older.
+        for young in (1..self.generations.len()).rev() {
+            let hashes = std::mem::take(&mut self.generations[young].hashes);
+            self.generations.range_mut(..young).for_each(|old| old.hashes.retain(|hash| !hashes.contains(hash)));
+            self.generations[young].hashes = hashes;
+        }
+        if self.saved.get(&self.last) != Some(&self.young().number) || self.part.len() >= PART_HASHES {
             self.last += 1;
             self.part.clear();
         }
+        self.forget();
         for hash in written.iter().filter_map(|id| hash_of(id)) {
             self.admit(hash);
         }
+    }
+
+    /// A tick begins. What has not been shown for too long is forgotten.
+    pub(super) fn begin(&mut self, now: DateTime<Utc>) {
+        self.now = now;
+        let Some(keep) = self.keep() else { return };
+        if !self.young().hashes.is_empty() && now - self.young().begun >= keep / GENERATIONS {
+            self.grow_old();
+        }
+        while self.generations.get(1).is_some_and(|next| now - next.begun >= keep) {
+            self.generations.pop_front();
+        }
+        self.forget();
+    }
+
+    fn keep(&self) -> Option<TimeDelta> {
+        self.unique.keep.and_then(|keep| TimeDelta::from_std(keep.0).ok())
+    }
+
+    fn young(&self) -> &Generation {
+        self.generations.back().expect("invariant: there is one")
     }
 
     /// The record's key, of its data.
@@ -177,14 +236,19 @@ impl Seen {
             hasher.update(value.as_bytes());
         }
         let hash = hasher.finalize();
-        let id = format!("{LETTER}{}", BASE32HEX_NOPAD.encode(&hash.as_bytes()[..10]).to_ascii_lowercase());
+        let mut id = format!("{LETTER}{}", BASE32HEX_NOPAD.encode(&hash.as_bytes()[..10]).to_ascii_lowercase());
+        if let Some(keep) = self.keep() {
+            // What was forgotten is another record when it comes again, which is later by this at least.
+            let day = self.now.timestamp().div_euclid(keep.num_seconds());
+            id.extend(["_", &format!("{day:x}")]);
+        }
         let short = hash_of(&id).expect("invariant: an id of ours has its hash");
         Key::Of(id, short)
     }
 
     /// Whether a key was written already.
     pub(super) fn has(&self, hash: u64) -> bool {
-        self.young.contains(&hash) || self.old.contains(&hash)
+        self.generations.iter().any(|generation| generation.hashes.contains(&hash))
     }
 
     /// The names that make the key.
@@ -194,40 +258,54 @@ impl Seen {
 
     /// Whether a key is new. It is not the next time.
     pub(super) fn admit(&mut self, hash: u64) -> bool {
-        if self.young.contains(&hash) {
+        if self.young().hashes.contains(&hash) {
             return false;
         }
-        // What is still shown is taken along into the young generation.
-        let is_new = !self.old.contains(&hash);
-        if self.young.len() >= self.unique.remember as usize {
+        // What is still shown is taken along into the youngest generation.
+        let is_new = !self.generations.iter_mut().any(|generation| generation.hashes.remove(&hash));
+        if self.young().hashes.len() >= self.unique.remember as usize {
             self.grow_old();
         }
-        self.young.insert(hash);
+        let young = self.generations.back_mut().expect("invariant: there is one");
+        young.hashes.insert(hash);
+        let generation = young.number;
         if self.part.len() >= PART_HASHES {
             self.begin_part();
         }
         self.part.push(hash);
         self.is_changed = true;
-        self.saved.insert(self.last, self.generation);
+        self.saved.insert(self.last, generation);
         is_new
     }
 
     fn begin_part(&mut self) {
         let part = std::mem::take(&mut self.part);
         if std::mem::take(&mut self.is_changed) {
-            self.full.push((self.last, self.generation, part));
+            self.full.push((self.last, self.young().number, part));
         }
         self.last += 1;
     }
 
     fn grow_old(&mut self) {
         self.begin_part();
-        self.old = std::mem::take(&mut self.young);
-        self.generation += 1;
-        let is_kept = |_: &u32, generation: &mut u64| *generation + 1 >= self.generation;
-        let all: Vec<u32> = self.saved.keys().copied().collect();
-        self.saved.retain(is_kept);
-        self.gone.extend(all.into_iter().filter(|number| !self.saved.contains_key(number)));
+        self.generations.push_back(Generation::new(self.young().number + 1, self.now));
+        self.forget();
+    }
+
+    /// Forgets the oldest generations, as long as the others are enough, and what was saved of those that are forgotten.
+    fn forget(&mut self) {
+        let mut all: usize = self.generations.iter().map(|generation| generation.hashes.len()).sum();
+        while self.generations.len() > 1 && all - self.generations[0].hashes.len() >= self.unique.remember as usize {
+            all -= self.generations[0].hashes.len();
+            self.generations.pop_front();
+        }
+        let oldest = self.generations[0].number;
+        let gone = &mut self.gone;
+        self.saved.retain(|number, generation| {
+            let is_kept = *generation >= oldest;
+            gone.extend((!is_kept).then_some(*number));
+            is_kept
+        });
     }
 
     /// The parts that are to be saved with the records that were admitted; `None` forgets one.
@@ -239,15 +317,23 @@ impl Seen {
             }
         }
         if std::mem::take(&mut self.is_changed) {
-            parts.push((self.last, Some(self.packed(self.generation, &self.part))));
+            parts.push((self.last, Some(self.packed(self.young().number, &self.part))));
         }
         parts
     }
 
     fn packed(&self, generation: u64, hashes: &[u64]) -> Box<RawValue> {
         let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
-        let part = Part { key: self.mark.clone(), generation, hashes: BASE64_NOPAD.encode(&bytes) };
+        let is_it = |known: &&Generation| known.number == generation && self.unique.keep.is_some();
+        let begun = self.generations.iter().find(is_it).map(|known| known.begun);
+        let part = Part { key: self.mark.clone(), generation, begun, hashes: BASE64_NOPAD.encode(&bytes) };
         to_raw_value(&part).expect("invariant: our own types have a JSON form")
+    }
+}
+
+impl Generation {
+    fn new(number: u64, begun: DateTime<Utc>) -> Self {
+        Self { number, begun, hashes: HashSet::new() }
     }
 }
 
@@ -258,7 +344,7 @@ fn hashes_of(part: &Part) -> Vec<u64> {
 
 /// The hash of an id that was made of a key.
 fn hash_of(id: &str) -> Option<u64> {
-    let digits = id.strip_prefix(LETTER)?.to_ascii_uppercase();
+    let digits = id.strip_prefix(LETTER)?.split('_').next()?.to_ascii_uppercase();
     let bytes = BASE32HEX_NOPAD.decode(digits.as_bytes()).ok()?;
     Some(u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?))
 }
@@ -270,21 +356,21 @@ impl<'de> Deserialize<'de> for Unique {
             type Value = Unique;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a field's name such as `link`, a list of names, or `{ key, remember }`")
+                out.write_str("a field's name such as `link`, a list of names, or `{ key, remember, keep }`")
             }
 
             fn visit_str<E>(self, name: &str) -> Result<Unique, E> {
-                Ok(Unique { key: vec![name.to_owned()], remember: REMEMBER })
+                Ok(Unique { key: vec![name.to_owned()], remember: REMEMBER, keep: None })
             }
 
             fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Unique, A::Error> {
                 let key = Vec::deserialize(SeqAccessDeserializer::new(list))?;
-                Ok(Unique { key, remember: REMEMBER })
+                Ok(Unique { key, remember: REMEMBER, keep: None })
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Unique, A::Error> {
-                let UniqueKeys { key, remember } = UniqueKeys::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Unique { key: key.0, remember })
+                let UniqueKeys { key, remember, keep } = UniqueKeys::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Unique { key: key.0, remember, keep })
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -310,7 +396,11 @@ mod tests {
     type Store = BTreeMap<u32, Box<RawValue>>;
 
     fn seen(remember: u32) -> Seen {
-        Seen::new(Unique { key: vec!["link".into()], remember }, "news")
+        Seen::new(Unique { key: vec!["link".into()], remember, keep: None }, "news")
+    }
+
+    fn at(hour: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_795_000_000 + hour * 3600, 0).unwrap()
     }
 
     /// Saves as the driver does; how many bytes that were.
@@ -328,7 +418,7 @@ mod tests {
 
     fn restarted(store: &Store, remember: u32) -> Seen {
         let mut seen = seen(remember);
-        seen.recall(store, &[]);
+        seen.recall(store, &[], at(0));
         seen
     }
 
@@ -368,7 +458,7 @@ mod tests {
                 all = restarted(&store, 1000);
             }
         }
-        assert!(all.young.len() + all.old.len() <= 2000);
+        assert!(all.generations.iter().map(|generation| generation.hashes.len()).sum::<usize>() <= 2000);
         assert!(all.admit(1000), "the oldest are forgotten");
     }
 
@@ -376,7 +466,7 @@ mod tests {
     fn what_is_written_and_not_saved_is_known() {
         let mut all = seen(1000);
         let Key::Of(id, hash) = all.key(&item(&json!({ "link": "/a" }))) else { panic!() };
-        all.recall(&Store::new(), &[id, "r_1_0_abc".into()]);
+        all.recall(&Store::new(), &[id, "r_1_0_abc".into()], at(0));
         assert!(!all.admit(hash));
         assert_eq!(all.parts().len(), 1, "and is saved with the next");
     }
@@ -386,8 +476,8 @@ mod tests {
         let (mut store, mut all) = (Store::new(), seen(1000));
         all.admit(7);
         save(&mut all, &mut store);
-        let mut other = Seen::new(Unique { key: vec!["title".into()], remember: 1000 }, "news");
-        other.recall(&store, &[]);
+        let mut other = Seen::new(Unique { key: vec!["title".into()], remember: 1000, keep: None }, "news");
+        other.recall(&store, &[], at(0));
         assert!(other.admit(7));
         save(&mut other, &mut store);
         assert_eq!(store.len(), 1);
@@ -396,7 +486,7 @@ mod tests {
 
     #[test]
     fn a_key_is_of_its_fields_and_its_source() {
-        let two = Unique { key: vec!["a".into(), "b".into()], remember: 1000 };
+        let two = Unique { key: vec!["a".into(), "b".into()], remember: 1000, keep: None };
         let [one, other] = ["one", "other"].map(|source| Seen::new(two.clone(), source));
         let id = |seen: &Seen, data| match seen.key(&item(&data)) {
             Key::Of(id, _) => id,
@@ -411,6 +501,103 @@ mod tests {
         assert_eq!(id(&one, json!({ "b": 1 })), "a");
     }
 
+    /// As `seen`, for a day.
+    fn seen_for_a_day(remember: u32) -> Seen {
+        let keep = Some(Span(Duration::from_hours(24)));
+        Seen::new(Unique { key: vec!["link".into()], remember, keep }, "news")
+    }
+
+    /// Shown until the fifth hour, over restarts: it is known for a day after that, and forgotten three hours later.
+    #[test]
+    fn what_is_not_shown_any_more_is_forgotten_after_its_time() {
+        let (mut store, mut all) = (Store::new(), seen_for_a_day(1000));
+        let mut is_new = Vec::new();
+        for hour in 0..72 {
+            all.begin(at(hour));
+            if hour <= 5 || hour == 29 || hour > 29 + 27 {
+                is_new.extend(all.admit(7).then_some(hour));
+            }
+            // Something else that is shown all the time, and things that come and go.
+            assert_eq!(all.admit(8), hour == 0, "{hour}");
+            assert!(all.admit(1000 + u64::try_from(hour).unwrap()));
+            save(&mut all, &mut store);
+            if hour % 7 == 0 {
+                all = seen_for_a_day(1000);
+                all.recall(&store, &[], at(hour));
+            }
+        }
+        assert_eq!(is_new, [0, 29 + 28], "in the 29th hour it is known, and after 28 hours more it is new");
+        assert!(all.generations.len() <= 10, "{}", all.generations.len());
+        let kept: usize = all.generations.iter().map(|generation| generation.hashes.len()).sum();
+        assert!((24..=30).contains(&kept), "what came within a day, and little more: {kept}");
+        let hashes: usize =
+            store.values().map(|part| hashes_of(&serde_json::from_str(part.get()).unwrap()).len()).sum();
+        assert!(hashes <= 50, "nor is more saved: {hashes}");
+        // Nothing at all is shown for two days.
+        all.begin(at(72 + 48));
+        all.begin(at(72 + 96));
+        assert!(!all.has(8));
+    }
+
+    /// One that is forgotten and comes again is another record: stores know records by their ids.
+    #[test]
+    fn what_comes_again_has_another_id() {
+        let mut all = seen_for_a_day(1000);
+        let mut hours = 0..;
+        let mut id = |hour| {
+            hours.by_ref().take_while(|at_hour| *at_hour < hour).for_each(|hour| all.begin(at(hour)));
+            all.begin(at(hour));
+            let Key::Of(id, hash) = all.key(&item(&json!({ "link": "/a" }))) else { panic!() };
+            assert_eq!(hash_of(&id), Some(hash), "{id}");
+            (all.admit(hash), id)
+        };
+        let ids = [id(0), id(20), id(44 + 25), id(44 + 26)];
+        assert_eq!(ids.each_ref().map(|(is_new, _)| *is_new), [true, false, true, false]);
+        assert_ne!(ids[0].1, ids[2].1);
+        // The same over a restart, whichever day it was written on.
+        let mut again = seen_for_a_day(1000);
+        again.recall(&Store::new(), &[ids[0].1.clone()], at(70));
+        let Key::Of(_, hash) = again.key(&item(&json!({ "link": "/a" }))) else { panic!() };
+        assert!(!again.admit(hash));
+    }
+
+    /// A file that says `keep` from now on begins with what it knows.
+    #[test]
+    fn a_time_may_be_said_later() {
+        let (mut store, mut all) = (Store::new(), seen(1000));
+        all.admit(7);
+        save(&mut all, &mut store);
+        let mut all = seen_for_a_day(1000);
+        all.recall(&store, &[], at(100));
+        all.begin(at(123));
+        assert!(all.has(7));
+        all.begin(at(148));
+        assert!(!all.has(7));
+    }
+
+    fn places(seen: &Seen) -> usize {
+        seen.generations.iter().map(|generation| generation.hashes.capacity()).sum()
+    }
+
+    /// The same with a time: a million keys a day, and a day is what is kept.
+    #[test]
+    fn a_million_keys_a_day_take_bounded_memory() {
+        let mut all = seen_for_a_day(REMEMBER_MAX);
+        let (mut most, mut saved) = (0, 0);
+        for hour in 0..24 * 4 {
+            all.begin(at(hour));
+            for number in 0..42_000_u64 {
+                let hash = u64::try_from(hour).unwrap() * 42_000 + number;
+                assert!(all.admit(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+            }
+            all.parts();
+            most = most.max(places(&all));
+            saved = saved.max(all.saved.len());
+        }
+        assert!(most <= 4_000_000, "{most} places");
+        assert!(saved <= 2 * REMEMBER_MAX as usize / PART_HASHES + 20, "{saved} parts");
+    }
+
     /// The pass test of a long life: a million keys, and memory that does not grow with more.
     #[test]
     fn a_million_keys_take_bounded_memory() {
@@ -422,7 +609,7 @@ mod tests {
             }
             assert!(all.admit(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         }
-        assert!(all.young.capacity() + all.old.capacity() <= 4_000_000, "two tables of two million places");
+        assert!(places(&all) <= 4_000_000, "two tables of two million places");
         assert!(all.saved.len() <= 2 * REMEMBER_MAX as usize / PART_HASHES + 2);
         assert!(all.full.len() <= 100_000 / PART_HASHES + 1);
     }
