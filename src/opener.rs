@@ -4,7 +4,7 @@ use url::Url;
 
 use crate::context::Context;
 use crate::item::{Finding, Suggestion};
-use crate::source::{Batch, Budget, PageTest, Problem, Settings, Source};
+use crate::source::{Batch, Budget, PageTest, Problem, SavedPage, Settings, Source};
 
 /// Reads an adapter's part of a source file, or says everything that is wrong with it.
 pub type ParseSettings = fn(serde_json::Value) -> Result<Box<dyn Opener>, Vec<Problem>>;
@@ -79,7 +79,7 @@ pub trait Opener: Send + Sync {
     }
 
     /// See [`Settings::read_page`].
-    fn read_page(&self, _page: &[u8]) -> Option<anyhow::Result<(Batch, Vec<Finding>)>> {
+    fn read_page(&self, _page: &SavedPage) -> Option<anyhow::Result<(Batch, Vec<Finding>)>> {
         None
     }
 
@@ -115,7 +115,7 @@ impl<S: Settings> Opener for S {
         Settings::tests(self)
     }
 
-    fn read_page(&self, page: &[u8]) -> Option<anyhow::Result<(Batch, Vec<Finding>)>> {
+    fn read_page(&self, page: &SavedPage) -> Option<anyhow::Result<(Batch, Vec<Finding>)>> {
         Settings::read_page(self, page)
     }
 

@@ -1,5 +1,6 @@
 //! The contract between an adapter and the driver.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -97,8 +98,29 @@ pub struct Ailment {
 pub struct PageTest {
     /// The page's file, from the folder of the source's own.
     pub page: String,
+    /// The values that it is asked for with, by the names that the source's file gives them.
+    pub values: BTreeMap<String, String>,
+    /// The files of pages that it links to, by the links as the page has them.
+    pub follow: BTreeMap<String, String>,
     /// What is expected: fields by name, a list of records, `outcome` or `rejects`.
     pub expect: serde_json::Value,
+}
+
+/// A page that somebody saved, with what belongs to it.
+#[derive(Debug, Clone, Default)]
+pub struct SavedPage {
+    /// The page.
+    pub bytes: Vec<u8>,
+    /// See [`PageTest::values`].
+    pub values: BTreeMap<String, String>,
+    /// The pages that it links to, by the links as it has them.
+    pub follow: BTreeMap<String, Vec<u8>>,
+}
+
+impl From<Vec<u8>> for SavedPage {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, ..Self::default() }
+    }
 }
 
 /// Something about the source itself that belongs in the ledger.
@@ -254,7 +276,7 @@ pub trait Settings: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'stati
     }
 
     /// Makes of a page that somebody saved what it would make of a fetched one. `None`, the default: it reads no pages.
-    fn read_page(&self, _page: &[u8]) -> Option<anyhow::Result<(Batch, Vec<Finding>)>> {
+    fn read_page(&self, _page: &SavedPage) -> Option<anyhow::Result<(Batch, Vec<Finding>)>> {
         None
     }
 

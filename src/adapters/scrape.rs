@@ -104,7 +104,7 @@ use crate::context::Context;
 use crate::cursor::{Cursor, Recall};
 use crate::fetch::{Fetcher, Manners};
 use crate::item::{Finding, Suggestion};
-use crate::source::{Ailment, Batch, Note, PageTest, Problem, Settings, Source, SourceError};
+use crate::source::{Ailment, Batch, Note, PageTest, Problem, SavedPage, Settings, Source, SourceError};
 use crate::units::Size;
 
 /// A second complete source file, for pages that hold many records.
@@ -236,7 +236,7 @@ impl Settings for Scrape {
         problems.extend(self.render.iter().flat_map(Render::problems));
         problems.extend(self.provenance_problem());
         problems.extend(self.stand_ins_problem());
-        problems.extend(expect::problems(&self.tests, &self.fields));
+        problems.extend(expect::problems(self));
         problems.extend(self.login.iter().flat_map(|login| login.problems(self.cookies)));
         let has_rows = self.records.is_some();
         problems.extend(self.follow.iter().flat_map(|follow| follow.problems(&self.fields)));
@@ -262,7 +262,7 @@ impl Settings for Scrape {
         self.tests.iter().map(TestKeys::test).collect()
     }
 
-    fn read_page(&self, page: &[u8]) -> Option<anyhow::Result<(Batch, Vec<Finding>)>> {
+    fn read_page(&self, page: &SavedPage) -> Option<anyhow::Result<(Batch, Vec<Finding>)>> {
         Some(expect::read_page(self, page))
     }
 

@@ -115,14 +115,22 @@ pub(super) fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
 fn pages_gone(config: &SourceConfig) -> Vec<Diagnostic> {
     let folder = config.path.parent().unwrap_or(Path::new(""));
     let tests = config.settings.tests();
-    let gone = tests.iter().enumerate().filter(|(_, test)| !folder.join(&test.page).is_file());
-    let diagnostic = |(index, test): (usize, &PageTest)| {
-        let path = ["tests".to_owned(), index.to_string(), "page".to_owned()];
-        let message = format!(
-            "there is no page {} beside the file; `tapline try {} --save {0}` makes one",
-            folder.join(&test.page).display(),
-            config.path.display()
-        );
+    let files = |(index, test): (usize, &PageTest)| {
+        let at = |more: &[&str]| {
+            let path = ["tests".to_owned(), index.to_string()].into_iter();
+            path.chain(more.iter().map(|key| (*key).to_owned())).collect::<Vec<_>>()
+        };
+        let followed = test.follow.iter().map(|(link, file)| (at(&["follow", link]), folder.join(file)));
+        std::iter::once((at(&["page"]), folder.join(&test.page))).chain(followed).collect::<Vec<_>>()
+    };
+    let gone = tests.iter().enumerate().flat_map(files).filter(|(_, file)| !file.is_file());
+    let diagnostic = |(path, file): (Vec<String>, PathBuf)| {
+        let (file, source) = (file.display(), config.path.display());
+        let message = if path.len() > 3 {
+            format!("there is no page {file} beside the file")
+        } else {
+            format!("there is no page {file} beside the file; `tapline try {source} --save {file}` makes one")
+        };
         // What the file takes from elsewhere is nobody's business.
         let message = crate::secrets::hide(&message).into_owned();
         config::diagnostic_at(&config.path, &path, message)

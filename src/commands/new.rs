@@ -107,7 +107,10 @@ impl New {
             return Ok((made.yaml.clone(), true));
         }
         write(file, &made.yaml)?;
-        let read = config.settings.read_page(page.as_bytes()).context("a page is read by this kind of source")??;
+        let read = config
+            .settings
+            .read_page(&page.as_bytes().to_vec().into())
+            .context("a page is read by this kind of source")??;
         let report = Report::of_page(name, read, context);
         let mut out = to_text(&report);
         for note in &made.notes {

@@ -10,16 +10,17 @@ use crate::config::SourceConfig;
 use crate::context::Context;
 use crate::fetch::charset;
 use crate::report::trial::Report;
+use crate::source::SavedPage;
 
 /// A larger file is no page.
 const BYTES_MAX: u64 = 64 << 20;
 
-/// What a source makes of a page in a file.
+/// What a source makes of a page in a file, with what `page` says of it.
 ///
 /// # Errors
 /// When the file cannot be read, the page is beyond its limits, or the source reads no pages.
-pub(super) fn read(config: &SourceConfig, file: &Path, context: &Context) -> anyhow::Result<Report> {
-    let page = bytes(file)?;
+pub(super) fn read(config: &SourceConfig, file: &Path, page: SavedPage, context: &Context) -> anyhow::Result<Report> {
+    let page = SavedPage { bytes: bytes(file)?, ..page };
     let Some(made) = config.settings.read_page(&page) else {
         bail!("a source of kind {} reads no pages; leave --page out", config.kind);
     };

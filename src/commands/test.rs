@@ -15,7 +15,7 @@ use crate::cli::Global;
 use crate::config::SourceConfig;
 use crate::context::{Context, SystemClock};
 use crate::report::trial::Report;
-use crate::source::PageTest;
+use crate::source::{PageTest, SavedPage};
 
 use super::check::{files, many};
 use super::terminal::harmless;
@@ -101,8 +101,13 @@ impl Test {
 }
 
 fn tried(config: &SourceConfig, test: &PageTest, context: &Context) -> Tested {
-    let page = config.path.parent().unwrap_or(Path::new("")).join(&test.page);
-    match saved::read(config, &page, context) {
+    let folder = config.path.parent().unwrap_or(Path::new(""));
+    let followed = test.follow.iter().map(|(link, file)| Ok((link.clone(), saved::bytes(&folder.join(file))?)));
+    let report = followed.collect::<anyhow::Result<_>>().and_then(|follow| {
+        let page = SavedPage { values: test.values.clone(), follow, ..SavedPage::default() };
+        saved::read(config, &folder.join(&test.page), page, context)
+    });
+    match report {
         Ok(report) => {
             let names = config.settings.data_names().unwrap_or_default();
             let differences = differences(&test.expect, &report, &names);

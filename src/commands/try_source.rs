@@ -14,6 +14,7 @@ use crate::context::{Context, SystemClock};
 use crate::item::Finding;
 use crate::report::trial::Report;
 use crate::secrets;
+use crate::source::SavedPage;
 use crate::units::Span;
 
 use super::simulate::parse_span;
@@ -83,7 +84,7 @@ impl Try {
         };
         let context = Context::new(Arc::new(SystemClock));
         let (report, fetched) = match &self.page {
-            Some(page) => (saved::read(&config, page, &context)?, Some(saved::text(page)?)),
+            Some(page) => (saved::read(&config, page, SavedPage::default(), &context)?, Some(saved::text(page)?)),
             None => self.ask(&config, &context)?,
         };
         if self.suggest {

@@ -276,6 +276,65 @@ async fn from_what_is_seen_to_a_file_with_tests() {
     }
 }
 
+/// A test of a page of `for_each`, and of the pages that one links to.
+#[test]
+fn a_test_may_say_which_values_and_which_pages_belong_to_it() {
+    let tap = Tap::new();
+    fs::create_dir(tap.path("sources/fixtures")).unwrap();
+    let file = |name: &str, text: &str| fs::write(tap.path("sources/fixtures").join(name), text).unwrap();
+    file("quote.html", "<b>24,834.85</b>");
+    file("news.html", "<li><a href=/news/1>Rain</a><li><a href=/news/2>Sun</a>");
+    file("one.html", "<article>It rains.</article>");
+    file("links.html", "<h1>News</h1><a class=x href=n/1>Rain</a>");
+    let quote = |test: &str| {
+        tap.source("quote", &format!("kind: scrape\nurl: http://localhost/{{symbol}}/{{n}}\nevery: 1m\nfor_each: {{ symbol: [NIFTY 50, MRF], n: [5] }}\nvalues_in_data: [symbol]\nfields: {{ last: {{ css: b, type: number, locale: en }} }}\ntests:\n- {{ page: fixtures/quote.html, {test} }}\n"));
+    };
+    let news = |test: &str| {
+        tap.source("news", &format!("kind: scrape\nurl: http://localhost/\nevery: 1m\nrecords: li\nfields: {{ title: a }}\nfollow: {{ css: a, fields: {{ text: article }} }}\ntests:\n- {{ page: fixtures/news.html, {test} }}\n"));
+    };
+    quote("values: { symbol: NIFTY 50, n: 5 }, expect: { symbol: NIFTY 50, last: 24834.85 }");
+    news("follow: { /news/1: fixtures/one.html }, expect: [{ title: Rain, text: It rains. }]");
+    tap.source("links", "kind: scrape\nurl: http://localhost/\nevery: 1m\nfields: { list: h1 }\nfollow: { css: a.x, fields: { text: article } }\ntests:\n- { page: fixtures/links.html, follow: { n/1: fixtures/one.html }, expect: { list: News, text: It rains. } }\n");
+    let checked = run(&tap, &["check"]);
+    assert!(checked.status.success(), "{}", text(&checked));
+    let tested = run(&tap, &["test"]);
+    assert!(tested.status.success() && text(&tested).contains("3 tests, 0 failed"), "{}", text(&tested));
+
+    // What is not so fails, and says where.
+    quote("values: { symbol: MRF, n: 5 }, expect: { symbol: NIFTY 50, last: 24834.85 }");
+    news("follow: { /news/1: fixtures/one.html }, expect: [{ title: Rain, text: It shines. }]");
+    let said = text(&run(&tap, &["test"]));
+    for words in [
+        "symbol\n  - expected  \"NIFTY 50\"\n  + found     \"MRF\"",
+        "1.text\n  - expected  \"It shines.\"\n  + found     \"It rains.\"",
+        "3 tests, 2 failed",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    news("follow: { /news/9: fixtures/one.html }, expect: []");
+    assert!(text(&run(&tap, &["test"])).contains("the page has no link `/news/9` that is followed"));
+    // What cannot be meant is said before.
+    for (test, words) in [
+        ("values: { symbl: A }, expect: { last: 1 }", "tests.0.values.symbl: `symbl` is no name of `for_each`"),
+        ("values: { symbol: A }, expect: { last: 1 }", "tests.0.values: `n` of `for_each` is missing"),
+        (
+            "follow: { /a: fixtures/one.html }, expect: { last: 1 }",
+            "tests.0.follow: this source follows no links; leave it out",
+        ),
+        ("expect: { symbol: A }", "tests.0.expect.symbol: `symbol` is no field of this source"),
+    ] {
+        quote(test);
+        let said = text(&run(&tap, &["check", tap.path("sources/quote.yaml").to_str().unwrap()]));
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    news("follow: { /news/1: fixtures/none.html }, expect: []");
+    let said = text(&run(&tap, &["check", tap.path("sources/news.yaml").to_str().unwrap()]));
+    assert!(
+        said.contains("tests.0.follow./news/1: there is no page ") && said.contains("none.html beside the file"),
+        "{said}"
+    );
+}
+
 /// Two texts of different rows make a list.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_rows_are_a_list() {

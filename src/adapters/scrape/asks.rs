@@ -1,9 +1,12 @@
 //! The pages that one file is written out to.
 
+use std::collections::BTreeMap;
+
 use serde_json::value::RawValue;
 
 use super::contract;
 use super::convert::json_string;
+use super::for_each::ForEach;
 use super::paging::Links;
 use super::plan::Plan;
 use super::provenance;
@@ -31,18 +34,28 @@ impl Ask {
             return vec![Self { values: Vec::new(), label: None, key: String::new(), members: String::new() }];
         };
         let put = for_each.in_data(scrape.values_in_data.as_ref());
-        let ask = |values: &Vec<String>| {
-            let label = for_each.label(values);
-            let member =
-                |index: &usize| format!("{}:{}", json_string(&for_each.names[*index]), json_string(&values[*index]));
-            Self {
-                values: values.clone(),
-                key: blake3::hash(label.as_bytes()).to_hex()[..16].to_owned(),
-                label: Some(label),
-                members: put.iter().map(member).collect::<Vec<_>>().join(","),
-            }
-        };
-        for_each.all.iter().map(ask).collect()
+        for_each.all.iter().map(|values| Self::of(for_each, &put, values)).collect()
+    }
+
+    /// The one that is asked for with these values; `put` are the indexes of those that records have.
+    fn of(for_each: &ForEach, put: &[usize], values: &[String]) -> Self {
+        let label = for_each.label(values);
+        let member =
+            |index: &usize| format!("{}:{}", json_string(&for_each.names[*index]), json_string(&values[*index]));
+        Self {
+            values: values.to_vec(),
+            key: blake3::hash(label.as_bytes()).to_hex()[..16].to_owned(),
+            label: Some(label),
+            members: put.iter().map(member).collect::<Vec<_>>().join(","),
+        }
+    }
+
+    /// The one that is asked for with values of these names, where all of them are there.
+    pub(super) fn with(scrape: &Scrape, values: &BTreeMap<String, String>) -> Option<Self> {
+        let for_each = scrape.for_each.as_ref()?;
+        let put = for_each.in_data(scrape.values_in_data.as_ref());
+        let values: Option<Vec<String>> = for_each.names.iter().map(|name| values.get(name).cloned()).collect();
+        Some(Self::of(for_each, &put, &values?))
     }
 
     /// The record with the values that it has.
