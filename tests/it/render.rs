@@ -243,6 +243,7 @@ async fn a_page_that_breaks_is_kept_with_a_picture() {
         .unwrap()
         .to_owned();
     assert!(shown.starts_with("/source/shop/screen?at=20"), "{shown}");
+    tapline::context::install_crypto();
     let answer = reqwest::get(format!("http://{address}{shown}")).await.unwrap();
     assert_eq!(answer.headers()["content-type"], "image/png");
     assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
