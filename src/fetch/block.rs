@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_vendor_by_its_signs() {
+    fn n7_each_vendor_by_its_signs() {
         for (headers, page, expected) in [
             (&[("cf-mitigated", "challenge"), ("cf-ray", "8c")][..], "", Some("Cloudflare (by cf-mitigated)")),
             (

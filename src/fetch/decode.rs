@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn bombs_are_refused_at_once() {
+    fn n6_bombs_are_refused_at_once() {
         let zeros = vec![0; 64 << 20];
         // All of it is sixty-four times what is decoded before it is refused, on whatever machine.
         let (mut refused_after, mut whole_after) = (Duration::ZERO, Duration::ZERO);

@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rules_of_autothrottle() {
+    fn g5_the_rules_of_autothrottle() {
         let ms = Duration::from_millis;
         for (now, target, is_good, expected) in [
             (0, 400, true, 400),

@@ -263,7 +263,7 @@ mod tests {
     /// The cases of google/robotstxt's tests of the protocol, those named `ID_…`, in our own table: the file, the
     /// agent, and which paths of a site may be fetched.
     #[test]
-    fn the_protocol() {
+    fn g6_the_protocol() {
         let all: &[(&str, &str, &[&str], &[&str])] = &[
             // Lines, with the colon left out too.
             ("user-agent: FooBot\ndisallow: /\n", "FooBot", &[], &["/x/y"]),

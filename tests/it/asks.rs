@@ -134,7 +134,7 @@ fn symbols(symbols: &[&str]) -> Value {
 
 /// Each page has its own validator, over a restart and over an edit of the list; one that fails stops no other.
 #[tokio::test]
-async fn each_symbol_is_a_page_of_its_own() {
+async fn g14_each_symbol_is_a_page_of_its_own() {
     let prices = Arc::<Mutex<Vec<(&'static str, String)>>>::default();
     for symbol in ["A", "B", "C"] {
         set(&prices, symbol, "1");
@@ -323,7 +323,7 @@ fn paged(pages: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_list_is_read_to_its_end() {
+async fn g14_a_list_is_read_to_its_end() {
     let all = ["1a", "1b", "2a", "2b", "3a", "3b"].map(|n| format!("{{\"n\":\"{n}\"}}"));
     for (last, pages, asked, records) in [
         ("", json!({ "next": "a.next" }), 3, 6),
@@ -489,7 +489,7 @@ async fn rows_and_the_pages_that_they_link_to() {
 
 /// Links without rows; and a link to another site, which is told nothing of ours.
 #[tokio::test]
-async fn links_of_a_page_are_followed() {
+async fn g14_links_of_a_page_are_followed() {
     let other = Site::start(|_| html("<h1>Elsewhere</h1>")).await;
     let away = other.address.clone();
     let site = Site::start(move |asked| match asked.target.as_str() {
@@ -543,7 +543,7 @@ async fn unchanged_pages_are_not_sent_again() {
 
 /// The date in an address is the tick's own scheduled time, which is also what ids are made of.
 #[tokio::test(flavor = "multi_thread")]
-async fn dates_are_those_of_the_schedule() {
+async fn g14_dates_are_those_of_the_schedule() {
     let site = Site::start(|asked| html(format!("<b>{}</b>", asked.target.trim_start_matches('/')))).await;
     let tap = Tap::new();
     tap.source(

@@ -87,7 +87,7 @@ fn behind(check: &Value, password: &str) -> Value {
 
 /// A login with a hidden token, when the session ends in the middle of a tick, however the site shows that.
 #[tokio::test]
-async fn a_login_is_made_again_when_it_has_ended() {
+async fn g9_a_login_is_made_again_when_it_has_ended() {
     for (out, check) in [
         ("401", Value::Null),
         ("403", Value::Null),

@@ -190,7 +190,7 @@ fn bombs_are_refused_at_once() {
 }
 
 #[test]
-fn every_error_of_every_file_at_once() {
+fn g18_every_error_of_every_file_at_once() {
     let folder = Folder::new();
     folder.write(
         "sources/a.yaml",

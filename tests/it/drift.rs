@@ -39,7 +39,7 @@ fn reason(fields: &Value, html: &str) -> String {
 
 /// Each of these pages breaks the selector at one link; that one is named, and no other.
 #[test]
-fn ten_mutated_pages_name_the_first_link_that_failed() {
+fn n13_ten_mutated_pages_name_the_first_link_that_failed() {
     let selector = "main#content > section.quote div.price-box span.price[data-field=last]";
     let fields = json!({ "last": { "css": selector, "type": "number", "locale": "en" } });
     let swap = |from: &str, to: &str| {
@@ -201,7 +201,7 @@ async fn what_jumps_is_held_against_the_last_value_over_restarts() {
 
 /// Fails every third time: no ticks in a row do, and somebody is told all the same. A field that goes for good is told too.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_fails_now_and_then_is_told() {
+async fn g17_a_source_that_fails_now_and_then_is_told() {
     let (_server, url) = site(|number| match number {
         number if number % 3 == 0 => "<p>nothing</p>".into(),
         ..45 => "<b>1</b><i>2</i>".into(),
@@ -225,7 +225,7 @@ async fn a_source_that_fails_now_and_then_is_told() {
 
 /// The way of an author: a draft of what is seen, a page that is kept, a test of it, and one that fails.
 #[tokio::test(flavor = "multi_thread")]
-async fn from_what_is_seen_to_a_file_with_tests() {
+async fn n15_from_what_is_seen_to_a_file_with_tests() {
     let (server, url) = site(|_| PAGE.into()).await;
     let tap = Tap::new();
     let new = |more: &[&str]| run(&tap, &[&["new", "scrape", &url, "--name", "nifty"], more].concat());
@@ -355,7 +355,7 @@ async fn two_rows_are_a_list() {
 /// Pages as sites change them, each with the element that is the price now: the first proposal is that one in at least seven
 /// of ten.
 #[test]
-fn the_first_proposal_is_right_in_most_of_the_mutations() {
+fn n14_the_first_proposal_is_right_in_most_of_the_mutations() {
     let fields = json!({
         "last": { "css": "span.price", "type": "number", "locale": "en" },
         "open": { "css": "td.open", "type": "number", "locale": "en" },

@@ -51,7 +51,7 @@ fn peak_memory_mib(process: &Process) -> u64 {
 /// A second tapline without a victim runs beside it, so that what neighbours may lose is measured by what the machine
 /// costs anybody. A hostile answer that held them up would do so at each of a few hundred ticks.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_hostile_answer_is_one_outcome_and_nobody_else_is_late() {
+async fn n6_every_hostile_answer_is_one_outcome_and_nobody_else_is_late() {
     let good = Quote::new().step(Duration::ZERO).start(0).await.unwrap();
     let bad = Quote::new().step(Duration::ZERO).start(0).await.unwrap();
     let (tap, control) = (Tap::new(), Tap::new());

@@ -97,7 +97,7 @@ pub async fn serve(listener: TcpListener, site: Router) {
 
 /// Ten sources of one host, a thousand requests: what the site asks for is what it gets.
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_sources_are_one_guest() {
+async fn n5_ten_sources_are_one_guest() {
     let scorer = Arc::<Mutex<Scorer>>::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -156,7 +156,7 @@ fn page(url: &str) -> String {
 
 /// A page that is asked for leads to this machine in every spelling: nothing goes there.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redirect_leads_to_no_private_place() {
+async fn g8_a_redirect_leads_to_no_private_place() {
     let (inside, seen) = counting((Ipv4Addr::UNSPECIFIED, 0)).await;
     let port = inside.port();
     let leads = Router::new().fallback(async move |request: Request| {
@@ -208,7 +208,7 @@ const PUBLIC: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 34);
 /// A name server that answers with a public address first and with this machine's own later, in a network that is cut off
 /// from every other: who looked up a name twice would connect to what it has not checked.
 #[test]
-fn a_name_server_that_changes_its_mind_leads_to_no_private_place() {
+fn g8_a_name_server_that_changes_its_mind_leads_to_no_private_place() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can make a network of its own");
         return;

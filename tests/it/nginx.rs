@@ -58,7 +58,7 @@ async fn values_arrive_compressed_and_are_exact() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_did_not_change_is_not_sent_again() {
+async fn g4_a_page_that_did_not_change_is_not_sent_again() {
     let nginx = Nginx::start(&[("index.html", PAGE.as_bytes())], "gzip off;");
     let settings = json!({ "url": nginx.url("/index.html") });
     let first = fetch_once(settings.clone()).await.unwrap();
@@ -85,7 +85,7 @@ async fn a_page_that_broke_is_asked_for_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fetches_use_one_connection() {
+async fn g3_fetches_use_one_connection() {
     let nginx = Nginx::start(&[("index.html", PAGE.as_bytes())], "etag off; add_header Last-Modified \"\";");
     let mut source = open(json!({ "url": nginx.url("/index.html") }));
     source.connect(None).await.unwrap();
@@ -168,7 +168,7 @@ async fn a_body_has_its_limit_after_decoding() {
 
 /// TLS is verified: a certificate that nobody vouches for is refused, and said to be that.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_nobody_signed_is_refused() {
+async fn n4_a_certificate_that_nobody_signed_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (key, certificate) = (dir.path().join("key.pem"), dir.path().join("cert.pem"));
     let made = Command::new("openssl")

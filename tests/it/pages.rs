@@ -259,6 +259,39 @@ fn promises_name_tests_that_are_there() {
     assert!(found > 30, "{found}");
 }
 
+/// Each goal names tests that are there and that carry its name, or says that it is not reached.
+#[test]
+fn goals_name_tests_that_are_there() {
+    let page = &markdown()["docs/goals.md"];
+    let name = regex::Regex::new("`([gn][0-9]+_[a-z_0-9]+)`").unwrap();
+    let code: String = ["src", "tests/it"].iter().flat_map(|folder| sources(&root().join(folder))).collect();
+    let rows = (1..=21).map(|number| format!("G{number}")).chain((1..=18).map(|number| format!("N{number}")));
+    for row in rows {
+        let line = page.lines().find(|line| line.starts_with(&format!("| {row} |"))).expect(&row);
+        let tests: Vec<&str> = name.captures_iter(line).map(|test| test.get(1).unwrap().as_str()).collect();
+        let shown_otherwise = ["not here yet", "scripts/bench-ticks"].iter().any(|word| line.contains(word));
+        assert!(!tests.is_empty() || shown_otherwise, "{row} names no test");
+        for test in tests {
+            assert!(test.starts_with(&format!("{}_", row.to_lowercase())), "{row} names {test}");
+            assert!(code.contains(&format!("fn {test}(")), "docs/goals.md: there is no test {test}");
+        }
+    }
+}
+
+/// The text of every file of code in a folder.
+fn sources(folder: &Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts.extend(sources(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            texts.push(fs::read_to_string(path).unwrap());
+        }
+    }
+    texts
+}
+
 /// Commands that stand within sentences and tables have the names and options that the program has.
 #[test]
 fn commands_in_sentences_are_commands() {

@@ -134,7 +134,7 @@ fn is_alive(pid: u32) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_script_puts_there_is_found_and_goes_nowhere_else() {
+async fn g21_what_a_script_puts_there_is_found_and_goes_nowhere_else() {
     let served = Served::start().await;
     let tap = Tap::new();
     tap.source("shop", &served.source("/", "{ wait_for: \"#price\" }"));
@@ -265,7 +265,7 @@ async fn a_page_that_breaks_is_kept_with_a_picture() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_browser_it_says_so() {
+async fn g21_without_a_browser_it_says_so() {
     let served = Served::start().await;
     let tap = Tap::new();
     tap.source("shop", &served.source("/", "{}"));
@@ -319,7 +319,7 @@ impl Drop for Beside {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_beside_it_does_as_well() {
+async fn g21_a_browser_beside_it_does_as_well() {
     let served = Served::start().await;
     let beside = Beside::start();
     let port = beside.port();

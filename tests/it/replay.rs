@@ -56,7 +56,7 @@ fn data_of(line: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_kept_becomes_the_same_records() {
+async fn n16_what_was_kept_becomes_the_same_records() {
     let site = Site::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -82,7 +82,7 @@ fn on_time(tick: Tick) -> DateTime<Utc> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tick_a_second_without_drift() {
+async fn n1_a_tick_a_second_without_drift() {
     let clock = Wall::at("2026-11-23T10:00:00.4Z");
     let mut ticker = ticker(&clock, &every(1000), None).await;
     for second in 1..=3600 {
@@ -95,7 +95,7 @@ async fn a_tick_a_second_without_drift() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stalled_fetch_skips_and_says_so() {
+async fn n2_a_stalled_fetch_skips_and_says_so() {
     let clock = Wall::at("2026-11-23T10:00:00.4Z");
     let mut ticker = ticker(&clock, &every(1000), None).await;
     ticker.next().await;
@@ -197,7 +197,7 @@ async fn a_clock_that_jumps() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_week_of_market_hours() {
+async fn g2_a_week_of_market_hours() {
     let active = Active {
         days: [true, true, true, true, true, false, false],
         from: "09:15:00".parse().unwrap(),
@@ -227,7 +227,7 @@ async fn a_week_of_market_hours() {
 
 /// The cron service has ended: each ticker must go on by itself.
 #[tokio::test(start_paused = true)]
-async fn cron_goes_on_when_the_service_is_silent() {
+async fn n2_cron_goes_on_when_the_service_is_silent() {
     let clock = Wall::at("2027-03-04T10:00:00.4Z");
     let mut ticker = ticker(&clock, &cron("*/5 * * * * *", Tz::UTC), Some(utc("2027-03-04T09:59:45Z"))).await;
     let tick = ticker.next().await;
@@ -244,7 +244,7 @@ async fn cron_goes_on_when_the_service_is_silent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cron_keeps_local_time_when_the_clocks_change() {
+async fn n3_cron_keeps_local_time_when_the_clocks_change() {
     let clock = Wall::at("2025-03-28T12:00:00Z");
     let mut ticker = ticker(&clock, &cron("0 9 * * *", Tz::Europe__Dublin), None).await;
     for day in 0..400 {

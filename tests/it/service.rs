@@ -30,7 +30,7 @@ async fn exchange() -> Exchange {
 /// lose is measured by what is lost there. An edit comes twice in a tick, so that one that held the neighbour up would
 /// cost nearly all of them.
 #[tokio::test(flavor = "multi_thread")]
-async fn edits_touch_nobody_else() {
+async fn g19_edits_touch_nobody_else() {
     let exchange = exchange().await;
     let (tap, control) = (Tap::new(), Tap::new());
     let neighbour = index(&exchange, "timeout: 1m\n").replace("100ms", "250ms");
@@ -97,7 +97,7 @@ async fn an_edit_is_in_force_within_two_seconds() {
 
 /// A broken file leaves the last good version in force, and is said once.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_file_is_said_once() {
+async fn g19_a_broken_file_is_said_once() {
     let exchange = exchange().await;
     let tap = Tap::new();
     tap.source("one", &index(&exchange, ""));
@@ -354,7 +354,7 @@ impl Drop for Unmount<'_> {
 
 /// What goes wrong upstream is in the ledger, tick by tick, and the sums add up exactly.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_tick_has_one_outcome() {
+async fn n10_every_tick_has_one_outcome() {
     let exchange = exchange().await;
     let tap = Tap::new();
     tap.source("one", &index(&exchange, "timeout: 1s\n"));
@@ -398,7 +398,7 @@ async fn a_page_that_did_not_change_is_no_record() {
 
 /// `run --stdout` prints what is committed, and ends quietly when nobody reads any more.
 #[tokio::test(flavor = "multi_thread")]
-async fn standard_output_is_a_pipe_like_any_other() {
+async fn g20_standard_output_is_a_pipe_like_any_other() {
     use std::io::{BufRead as _, BufReader};
     let exchange = exchange().await;
     let tap = Tap::new();

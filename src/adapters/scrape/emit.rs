@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_change_is_not_written_again() {
+    fn g15_what_did_not_change_is_not_written_again() {
         let [a, b, c] = [
             json!({ "s": "A", "p": 1, "at": 1 }),
             json!({ "s": "A", "p": 1, "at": 2 }),

@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_pick() {
+    fn g10_every_way_to_pick() {
         let page = "<div id=a class='x y'><i>one</i> <i title=T>t<b>w</b>o</i> <i>3</i></div><script>p = {\"last\": 12.50};</script>";
         for (field, expected) in [
             (json!("#a"), r#""one two 3""#),
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn fallbacks_serve_in_their_order_and_are_marked() {
+    fn g10_fallbacks_serve_in_their_order_and_are_marked() {
         let price = json!({ "css": ["b.new", "b.old", "i"], "type": "number" });
         for (page, expected, served) in [
             ("<b class=new>1</b><b class=old>2</b>", "1", Some(0)),
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_within_objects_keep_their_cells() {
+    fn g11_objects_within_objects_keep_their_cells() {
         let page = "<ul><li><b>RELIANCE</b><i>2,456.70</i><u>NSE</u><u>BSE</u><li><b>MRF</b><u>NSE</u><li><b>TCS</b><i>3,001.00</i></ul>";
         let field = json!({ "css": "li", "all": true, "fields": {
             "name": "b",
@@ -569,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn data_that_a_page_carries() {
+    fn g12_data_that_a_page_carries() {
         for (field, expected) in [
             (json!({ "jsonld": "$.offers.price", "type": "number" }), "1234.50"),
             (json!({ "jsonld": "$.offers.price", "type": "number", "nth": 2, "locale": "de" }), "1234.50"),

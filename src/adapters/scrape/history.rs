@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instalment_is_flagged_and_never_believed() {
+    fn n12_an_instalment_is_flagged_and_never_believed() {
         let mut story = price(&json!("10%"));
         assert!(story.takes("24834.85") && story.takes("24900.00"));
         insta::assert_snapshot!(story.page(&[json!({ "price": 2079.5 })]), @"invalid fields.price: `2079.5` is further than 10% from 24900.0, the last that was written; it is believed after 5 moves that agree (₹2079.5)");

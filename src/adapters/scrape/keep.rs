@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_bad_page_comes_with_the_last_good_one() {
+    fn n13_the_first_bad_page_comes_with_the_last_good_one() {
         let mut kept = Kept::default();
         assert!(kept.wants(at(0)));
         kept.good(pack("<p>1</p>"), at(0));

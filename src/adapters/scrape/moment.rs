@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_that_are_read() {
+    fn n9_moments_that_are_read() {
         let india = Some("Asia/Kolkata");
         for (formats, timezone, text, expected) in [
             (&[][..], None, "2026-11-23T12:34:05+05:30", "2026-11-23T07:04:05Z"),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_declared_side_decides_when_the_clocks_change() {
+    fn n9_a_declared_side_decides_when_the_clocks_change() {
         let read = |clocks, zone: &str, text: &str| {
             let formats = ["%Y-%m-%d %H:%M".to_owned()];
             let moments = Moments::new(&formats, Some(zone.parse().unwrap()), Some(clocks), true).unwrap();

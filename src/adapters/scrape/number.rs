@@ -303,7 +303,7 @@ mod tests {
 
     /// What is read, per style; every other text of the table below is refused.
     #[test]
-    fn numbers_that_are_read() {
+    fn n8_numbers_that_are_read() {
         for (name, text, expected) in [
             ("-", "0", "0"),
             ("-", "7", "7"),
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_are_refused_without_a_declaration() {
+    fn n8_texts_that_are_refused_without_a_declaration() {
         for text in [
             "",
             " ",

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_the_last_member() {
+    fn n11_it_is_the_last_member() {
         let with = |data: &str| {
             let data = serde_json::value::RawValue::from_string(data.into()).unwrap();
             let item = Item { id: None, kind: "page".into(), published_at: None, data };

@@ -154,7 +154,7 @@ async fn sixty_fetches_use_one_connection() {
 }
 
 #[tokio::test]
-async fn a_request_says_what_the_file_says() {
+async fn g3_a_request_says_what_the_file_says() {
     let server = Server::page("<b>1</b>").await;
     server.source(&json!({ "headers": { "X-Key": "k", "Accept": "text/plain" } })).next().await.unwrap();
     server.source(&json!({ "user_agent": "me (me@example.com)" })).next().await.unwrap();
@@ -168,7 +168,7 @@ async fn a_request_says_what_the_file_says() {
 }
 
 #[tokio::test]
-async fn validators_go_back_as_they_came_and_survive_a_restart() {
+async fn g4_validators_go_back_as_they_came_and_survive_a_restart() {
     let server = Server::start(|head, count| {
         Reply::Say(match count {
             1 => ok("ETag: W/\"a\"\r\nLast-Modified: Mon, 23 Nov 2026 07:04:05 GMT\r\n", b"<b>1</b>"),

@@ -600,7 +600,7 @@ mod tests {
 
     /// The pass test of a long life: a million keys, and memory that does not grow with more.
     #[test]
-    fn a_million_keys_take_bounded_memory() {
+    fn g16_a_million_keys_take_bounded_memory() {
         let mut all = seen(REMEMBER_MAX);
         for hash in 0..3_000_000_u64 {
             // As a driver does, now and then.

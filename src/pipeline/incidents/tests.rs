@@ -413,7 +413,7 @@ proptest! {
 
 /// A source's own file says how many failed ticks in a row are enough, whatever the service's says.
 #[test]
-fn a_source_may_say_how_many_ticks_are_enough() {
+fn g17_a_source_may_say_how_many_ticks_are_enough() {
     let rules = rules();
     let of = |count: u64, enough: Option<u64>| Condition {
         count,

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn fixed_periods() {
+    fn g1_fixed_periods() {
         for (millis, offset, after, next) in [
             (1000, 0, "2026-11-23T10:00:00Z", "2026-11-23T10:00:01Z"),
             (1000, 0, "2026-11-23T10:00:00.999999999Z", "2026-11-23T10:00:01Z"),
