@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use chrono::format::{Item, StrftimeItems};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -125,9 +124,10 @@ pub(crate) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
     Ok(pieces)
 }
 
-/// Whether chrono can write a time in this format.
+/// Whether chrono can write a time in this format: it is tried, because some of its letters are there for reading alone.
 pub(crate) fn is_time_format(format: &str) -> bool {
-    !StrftimeItems::new(format).any(|item| matches!(item, Item::Error))
+    let mut text = String::new();
+    write!(text, "{}", DateTime::UNIX_EPOCH.format(format)).is_ok()
 }
 
 fn slot(inner: &str) -> Result<Part, String> {
@@ -259,13 +259,15 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong() {
-        let errors: Vec<String> =
-            ["a {price", "a } b", "{}", "{observed_at:%Q}"].map(|text| Template::parse(text).unwrap_err()).into();
+        let errors: Vec<String> = ["a {price", "a } b", "{}", "{observed_at:%Q}", "{at:%H:%M%#z}"]
+            .map(|text| Template::parse(text).unwrap_err())
+            .into();
         insta::assert_snapshot!(errors.join("\n"), @r"
         `{` at character 3 is not closed; write `{{` for the brace itself
         `}` at character 3 closes nothing; write `}}` for the brace itself
         `{}` names no value; write `{observed_at}` or the name of a field
         `%Q` is not a time format; write letters such as %Y-%m-%d %H:%M:%S
+        `%H:%M%#z` is not a time format; write letters such as %Y-%m-%d %H:%M:%S
         ");
     }
 
