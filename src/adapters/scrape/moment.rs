@@ -1,5 +1,7 @@
 //! Dates with times as pages write them, read by declared formats and zones.
 
+use std::fmt::{self, Write as _};
+
 use chrono::format::{Fixed, Item, StrftimeItems};
 use chrono::{
     DateTime, Datelike, FixedOffset, MappedLocalTime, NaiveDateTime, Offset, SecondsFormat, TimeDelta, TimeZone, Utc,
@@ -65,7 +67,7 @@ impl Moments {
             }
             found = Some(moment);
         }
-        let local = found.ok_or("is not in the declared format")?;
+        let local = in_whole_minutes(found.ok_or("is not in the declared format")?);
         let moment = local.to_utc();
         if !(1..=9999).contains(&moment.year()) || !(1..=9999).contains(&local.year()) {
             return Err("is outside the years 1 to 9999".into());
@@ -105,6 +107,14 @@ impl Form {
             }
         })
     }
+}
+
+/// RFC 3339 has no seconds in an offset, as local times had before they were agreed upon: then the moment stays, and its
+/// offset is the next one that can be written.
+fn in_whole_minutes(moment: DateTime<FixedOffset>) -> DateTime<FixedOffset> {
+    let seconds = moment.offset().local_minus_utc();
+    let offset = FixedOffset::east_opt(seconds - seconds % 60);
+    offset.map_or(moment, |offset| moment.with_timezone(&offset))
 }
 
 /// A moment of a mail or a feed, as the RFC has it, and with `UTC`, which many write.
@@ -170,22 +180,30 @@ fn epoch(text: &str, places: u32) -> Option<DateTime<FixedOffset>> {
     Some(moment.fixed_offset())
 }
 
+/// A moment in a pattern. What is there for reading alone, `%#z`, is written as what it also reads.
+pub(super) fn written<Z: TimeZone>(moment: DateTime<Z>, pattern: &str) -> Option<String>
+where
+    Z::Offset: fmt::Display,
+{
+    let pattern = pattern.replace("%#z", "%z");
+    let mut text = String::new();
+    write!(text, "{}", moment.format(&pattern)).is_ok().then_some(text)
+}
+
 /// A pattern is right when it reads back what it wrote, to the minute.
 fn check_pattern(pattern: &str, has_timezone: bool) -> Result<(), String> {
-    let items: Vec<Item<'_>> = StrftimeItems::new(pattern).collect();
-    if items.contains(&Item::Error) {
-        return Err(format!(
+    let sample = DateTime::from_timestamp(981_209_106, 0).expect("invariant: a moment of 2001");
+    let text = written(sample, pattern).ok_or_else(|| {
+        format!(
             "`{pattern}` is not a format; write rfc3339, rfc2822, epoch_s, epoch_ms or a pattern such as \
              `%d-%b-%Y %H:%M:%S`"
-        ));
-    }
-    if items.contains(&Item::Fixed(Fixed::TimezoneName)) {
+        )
+    })?;
+    if StrftimeItems::new(pattern).any(|item| item == Item::Fixed(Fixed::TimezoneName)) {
         return Err("`%Z` cannot be read, because names such as IST mean several zones; leave it out and declare \
                     `timezone`"
             .into());
     }
-    let sample = DateTime::from_timestamp(981_209_106, 0).expect("invariant: a moment of 2001");
-    let text = sample.format(pattern).to_string();
     let minute = |moment: NaiveDateTime| moment.and_utc().timestamp().div_euclid(60);
     let wanted = minute(sample.naive_utc());
     if DateTime::parse_from_str(&text, pattern).is_ok_and(|moment| minute(moment.naive_utc()) == wanted) {
@@ -213,6 +231,8 @@ mod tests {
         for (formats, timezone, text, expected) in [
             (&[][..], None, "2026-11-23T12:34:05+05:30", "2026-11-23T07:04:05Z"),
             (&["rfc3339"], None, "2026-11-23 07:04:05.123456Z", "2026-11-23T07:04:05.123456Z"),
+            (&["%Y-%m-%d %H:%M %#z"], None, "2026-11-23 12:34 +0530", "2026-11-23T07:04:00Z"),
+            (&["%Y-%m-%d %H:%M %#z"], None, "2026-11-23 12:34 +05", "2026-11-23T07:34:00Z"),
             (&["rfc2822"], None, "Mon, 23 Nov 2026 07:04:05 GMT", "2026-11-23T07:04:05Z"),
             (&["epoch_s"], None, "1795417445", "2026-11-23T07:04:05Z"),
             (&["epoch_s"], None, "1795417445.25", "2026-11-23T07:04:05.250Z"),
@@ -326,6 +346,10 @@ mod tests {
         }
         let without_zone = Moments::new(&[], None, Some(Clocks::After), false).unwrap_err();
         insta::assert_snapshot!(without_zone, @"`clocks` needs the `timezone` whose clocks they are");
+        // Before there was a common time the offset had seconds, for which its text has no place.
+        let formats = ["%Y-%m-%d %H:%M:%S".to_owned()];
+        let long_ago = Moments::new(&formats, Some(Tz::Asia__Kolkata), None, true).unwrap();
+        assert_eq!(long_ago.read("1850-01-01 00:00:00").unwrap().1, "1849-12-31T23:59:32.000000+05:53");
         let kept = Moments::new(&[], None, None, true).unwrap();
         assert_eq!(kept.read("2026-11-23T12:34:05+05:30").unwrap().1, "2026-11-23T12:34:05.000000+05:30");
     }
@@ -339,6 +363,7 @@ mod tests {
         insta::assert_snapshot!(wrong("%d %b %Y %I:%M"), @"`%d %b %Y %I:%M` does not name one moment; it needs a date and a time of day (with %I also %p)");
         insta::assert_snapshot!(wrong("%d %b %Y %H:%M %Z"), @"`%Z` cannot be read, because names such as IST mean several zones; leave it out and declare `timezone`");
         insta::assert_snapshot!(moments(&["%d %b %Y %H:%M"], None).unwrap_err(), @"`%d %b %Y %H:%M` has no zone; declare `timezone`");
+        insta::assert_snapshot!(wrong("%#z"), @"`%#z` does not name one moment; it needs a date and a time of day (with %I also %p)");
     }
 
     proptest! {
