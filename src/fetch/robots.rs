@@ -28,6 +28,7 @@ const AGAIN_MAX: Duration = Duration::from_hours(1);
 /// How much of one is read: what the parser takes, and the byte after it, which tells that there is more.
 const BYTES_MAX: usize = robotxt::BYTE_LIMIT + 1;
 const TIME_MAX: Duration = Duration::from_secs(30);
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// RFC 9309, 2.3.1.2: at least five.
 const REDIRECTS_MAX: usize = 5;
 /// A longer `Crawl-delay` is a mistake, or means that nothing may be fetched, which `Disallow` says.
@@ -230,25 +231,35 @@ fn is_token(c: char) -> bool {
 /// The file with each `User-agent` cut after its product token.
 fn with_tokens(file: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(file.len());
-    for line in file.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
+    let rest = file.strip_prefix(BYTE_ORDER_MARK).unwrap_or(file);
+    out.extend_from_slice(&file[..file.len() - rest.len()]);
+    // What ends a line for the parser.
+    for line in rest.split_inclusive(|byte| matches!(byte, b'\n' | b'\r' | b'\0')) {
         out.extend_from_slice(&cut_agent(line));
     }
     out
 }
 
 fn cut_agent(line: &[u8]) -> Cow<'_, [u8]> {
-    let text = line.trim_ascii_start();
+    let text = without_space(line);
     let is_agent = text.get(..10).is_some_and(|word| word.eq_ignore_ascii_case(b"user-agent"));
-    if !is_agent {
+    // `User-agents` is something else.
+    if !is_agent || !text.get(10).is_some_and(|next| matches!(next, b':' | b' ' | b'\t')) {
         return Cow::Borrowed(line);
     }
-    let value = text[10..].trim_ascii_start();
+    let value = without_space(&text[10..]);
     let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii_start();
     let len = value.iter().take_while(|byte| is_token(char::from(**byte))).count();
     if len == 0 || value[len..].trim_ascii().is_empty() {
         return Cow::Borrowed(line);
     }
     Cow::Owned([b"User-agent: ", &value[..len], b"\n"].concat())
+}
+
+/// What the parser takes for space before a word.
+fn without_space(text: &[u8]) -> &[u8] {
+    let length = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    &text[length..]
 }
 
 #[cfg(test)]
@@ -282,6 +293,10 @@ mod tests {
             ("User-Agent: FoO bAr\nAllow: /x/\nDisallow: /\n", "foo", &["/x/y"], &["/a/b"]),
             ("User-Agent: tapline/1.0\nDisallow: /\n", "tapline/0.9", &[], &["/"]),
             ("User-Agent: *\nDisallow: /\nUser-Agent: Foo Bar\nAllow: /x/\nDisallow: /\n", "Foo", &["/x/y"], &["/a"]),
+            // With the mark of UTF-8 before it; a key that only begins alike; an end of a line that few know.
+            ("\u{feff}User-Agent: foo bot\nDisallow: /\n", "foo", &[], &["/a"]),
+            ("User-Agents: foo bot\nDisallow: /\n", "foo", &["/a"], &[]),
+            ("User-Agent: foo bot\0Disallow: /\n", "foo", &[], &["/a"]),
             // The group for everybody is for those without one of their own.
             ("", "FooBot", &["/x/y"], &[]),
             ("user-agent: *\nallow: /\nuser-agent: FooBot\ndisallow: /\n", "FooBot", &[], &["/x/y"]),
