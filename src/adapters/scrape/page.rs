@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use ego_tree::NodeId;
 use html5ever::tendril::{StrTendril, TendrilSink as _};
+use html5ever::tokenizer::TokenizerOpts;
 use html5ever::tree_builder::{ElementFlags, NodeOrText, QuirksMode, TreeSink};
 use html5ever::{Attribute, ParseOpts, QualName, driver};
 use scraper::{ElementRef, Html, HtmlTreeSink};
@@ -86,8 +87,8 @@ impl Page {
             limits: Rc::clone(&limits),
             last: Cell::new(None),
         };
-        let mut parser = driver::parse_document(sink, ParseOpts::default());
-        let mut rest = html;
+        let mut parser = driver::parse_document(sink, rules());
+        let mut rest = without_mark(html);
         while !rest.is_empty() {
             let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES));
             parser.process(StrTendril::from_slice(piece));
@@ -107,6 +108,17 @@ impl Page {
     pub(super) fn root(&self) -> ElementRef<'_> {
         self.tree.root_element()
     }
+}
+
+/// The rules of the parser. It is not to take off the mark of UTF-8, which it would do wherever a piece begins, and after
+/// each script: within a page that is a character.
+pub(super) fn rules() -> ParseOpts {
+    ParseOpts { tokenizer: TokenizerOpts { discard_bom: false, ..TokenizerOpts::default() }, ..ParseOpts::default() }
+}
+
+/// The page without the mark of UTF-8 that stands before it.
+pub(super) fn without_mark(html: &str) -> &str {
+    html.strip_prefix('\u{feff}').unwrap_or(html)
 }
 
 #[derive(Default)]
@@ -293,6 +305,19 @@ mod tests {
         assert_eq!(timed(&nested(500)), None);
         assert_eq!(timed(&nested(515)), Some(Refused::Depth));
         assert_eq!(timed(&"<p>one<li>two<tr><td>".repeat(2000)), None, "unclosed, and flat all the same");
+    }
+
+    #[test]
+    fn a_mark_is_taken_off_where_a_page_begins_and_nowhere_else() {
+        let filler = "x".repeat(PIECE_BYTES - "<p>".len());
+        for (html, expected) in [
+            (format!("<p>{filler}\u{feff}y"), format!("{filler}\u{feff}y")),
+            ("<script></script>\u{feff}y".into(), "\u{feff}y".into()),
+            ("\u{feff}<p>y".into(), "y".to_owned()),
+        ] {
+            let page = Page::parse_by_all_rules(&html).unwrap();
+            assert_eq!(page.root().text().collect::<String>(), expected);
+        }
     }
 
     proptest! {
