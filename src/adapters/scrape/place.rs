@@ -217,11 +217,23 @@ impl Json {
         if let Some(reason) = too_costly(text) {
             return Err(reason.into());
         }
+        let path = if has_half_a_character(text) { None } else { JsonPath::parse(text).ok() };
         let shown = text.escape_debug();
-        let path = JsonPath::parse(text)
-            .map_err(|_| format!("`{shown}` is not a JSONPath (RFC 9535), such as `$.offers.price`"))?;
+        let path = path.ok_or_else(|| format!("`{shown}` is not a JSONPath (RFC 9535), such as `$.offers.price`"))?;
         Ok(Self { from, path, text: text.to_owned() })
     }
+}
+
+/// Whether a `\u` has fewer than four digits behind it. The parser panics where the path ends there.
+fn has_half_a_character(path: &str) -> bool {
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'\\' && rest.next() == Some(b'u') && rest.clone().take(4).filter(u8::is_ascii_hexdigit).count() < 4
+        {
+            return true;
+        }
+    }
+    false
 }
 
 /// Queries have no limit of time, and a page decides how large its data is: what would look at each value more than
