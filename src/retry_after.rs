@@ -1,5 +1,8 @@
 //! `Retry-After`, in the answers of upstreams and of stores.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod checks;
+
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, Utc};

@@ -13,6 +13,8 @@ mod amount;
 mod asking;
 mod asks;
 pub mod author;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod checks;
 mod compounds;
 mod contract;
 mod convert;

@@ -6,6 +6,8 @@
 
 pub mod block;
 pub(crate) mod charset;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod checks;
 pub(crate) mod decode;
 mod gate;
 mod get;

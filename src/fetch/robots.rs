@@ -5,6 +5,9 @@
 //! 500 KiB), and one thing about parsing: a `User-agent` is read up to its first character that no product token has, as
 //! Google's parser does, so that a rule for `tapline/1.0` or `tapline bot` counts.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod checks;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;

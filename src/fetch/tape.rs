@@ -16,6 +16,8 @@ use chrono::{DateTime, Utc};
 use self::play::Player;
 pub use self::play::{Recorded, recorded};
 use self::warc::Writer;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::warc::checks::any as any_recording;
 use super::Failure;
 use super::request::{Answer, Request};
 use crate::context::Context;

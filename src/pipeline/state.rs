@@ -13,6 +13,8 @@
 //!
 //! A frame that is not whole ends the log: it was never committed. Nothing is ever written over.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod checks;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -255,15 +255,8 @@ fn moments(field: &Field) -> Result<Moments, String> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::checks::numbers::{converted, converter};
     use super::*;
-
-    fn convert(declaration: &str) -> Convert {
-        let field: Field = serde_saphyr::from_str(declaration).unwrap_or_else(|error| panic!("{declaration}: {error}"));
-        let mut problems = Vec::new();
-        let convert = Convert::new(&field, &["fields", "f"], &mut problems);
-        assert!(problems.is_empty(), "{declaration}: {problems:?}");
-        convert
-    }
 
     /// The text of a cell of the table, with what cannot be seen written as `\u{…}`.
     fn visible(cell: &str) -> String {
@@ -286,7 +279,7 @@ mod tests {
         let rows: Vec<&str> = table.lines().filter(|line| !line.starts_with('#')).collect();
         for row in &rows {
             let [text, declaration, expected] = row.split('\t').collect::<Vec<_>>()[..] else { panic!("{row}") };
-            let read = convert(declaration).convert(&visible(text)).map(|value| value.json);
+            let read = converter(declaration).convert(&visible(text)).map(|value| value.json);
             match (&read, expected) {
                 (Err(_), "refused") => {}
                 (Ok(json), expected) if json == expected => {}
@@ -299,7 +292,7 @@ mod tests {
 
     #[test]
     fn refusals_say_what_to_declare() {
-        let reason = |declaration: &str, text: &str| convert(declaration).convert(text).unwrap_err();
+        let reason = |declaration: &str, text: &str| converter(declaration).convert(text).unwrap_err();
         insta::assert_snapshot!(reason("type: number", "1,306"), @"may be 1306 or a decimal with a comma; declare `locale` or `format`");
         insta::assert_snapshot!(reason("type: number", "0.45%"), @"has a `%`; declare `type: percent`");
         insta::assert_snapshot!(reason("type: number", "$5"), @"has $, which is no part of a number; declare `type: money`, or pick the digits with `regex`");
@@ -324,7 +317,7 @@ mod tests {
     #[test]
     fn numbers_of_json_are_exact() {
         let json = |declaration: &str, token: &str| {
-            let Convert::Number { amounts, .. } = convert(declaration) else { panic!("{declaration}") };
+            let Convert::Number { amounts, .. } = converter(declaration) else { panic!("{declaration}") };
             amounts.of_json(token).map(|amount| amount.value.to_string())
         };
         for (token, expected) in [
@@ -379,7 +372,7 @@ mod tests {
                     (true, 3) => format!("{digits}-"),
                     (true, _) => format!("\u{2013}{digits}"),
                 };
-                let json = |declaration: &str, text: &str| convert(declaration).convert(text).map(|value| value.json);
+                let json = |declaration: &str, text: &str| converter(declaration).convert(text).map(|value| value.json);
                 prop_assert_eq!(json(&format!("{{type: number, locale: {locale}}}"), &number), Ok(plain.clone()));
                 prop_assert_eq!(json(&format!("{{type: percent, locale: {locale}}}"), &format!("{number}\u{a0}%")), Ok(plain.clone()));
                 let money = Ok(format!("{{\"amount\":{plain},\"currency\":\"EUR\"}}"));
@@ -401,9 +394,7 @@ mod tests {
         fn never_panics_and_what_is_read_is_json(text in "[-+0-9.,' ()%$€KMTCr\u{2212}\u{a0}]{0,12}", any in "\\PC{0,20}") {
             for declaration in ["type: percent", "{type: money, scale: true}", "{type: money, currency: USD, scale: true, locale: en-IN}", "{type: number, scale: true, locale: de}"] {
                 for text in [&text, &any] {
-                    if let Ok(value) = convert(declaration).convert(text) {
-                        prop_assert!(serde_json::from_str::<serde_json::Value>(&value.json).is_ok(), "{}", value.json);
-                    }
+                    converted(&converter(declaration), text);
                 }
             }
         }

@@ -61,39 +61,14 @@ fn is_forward(field: &FieldPlan) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use super::super::extract::{Extraction, extract, extract_from};
-    use super::super::page::Page;
+    use super::super::checks::pages::{FORWARD, part, plan};
     use super::super::plain::tests::{nested, page};
-    use super::*;
-
-    fn plan(fields: &serde_json::Value) -> Plan {
-        let settings = json!({ "url": "http://localhost/", "fields": fields });
-        Plan::compile(&serde_json::from_value(settings).unwrap()).unwrap_or_else(|problems| panic!("{problems:?}"))
-    }
-
-    fn told(extraction: &Extraction) -> String {
-        let items: Vec<_> = extraction.rows.iter().map(|row| row.item.data.get()).collect();
-        let rejects: Vec<_> =
-            extraction.rejects.iter().map(|reject| (&reject.field, &reject.reason, &reject.raw)).collect();
-        format!("{items:?} {rejects:?} {:?}", extraction.served)
-    }
-
-    /// Whether a page is left early; what it becomes has to be the same.
-    fn check(plan: &Plan, html: &str) -> bool {
-        let early = Early::of(plan, html).is_some_and(|early| {
-            let enough = (early.from, &|tree: &Html, is_open: &dyn Fn(NodeId) -> bool| early.is_enough(tree, is_open));
-            !Page::parse_until(html, Some((enough.0, enough.1))).unwrap().is_whole
-        });
-        let whole = extract_from(plan, &Page::parse_by_all_rules(html).unwrap(), None).unwrap();
-        assert_eq!(told(&extract(plan, html, None).unwrap()), told(&whole), "{html}");
-        early
-    }
 
     #[test]
     fn a_page_is_left_once_all_is_found() {
-        let plan = plan(&json!({ "a": ".a", "b": { "css": ["#b", ".c"], "attr": ["x", "y"] } }));
+        let plan = plan(&Value::Null, &json!({ "a": ".a", "b": { "css": ["#b", ".c"], "attr": ["x", "y"] } }));
         let rest = "<p>more</p>".repeat(100);
         for (html, is_early) in [
             (format!("<i class=a>1</i><u id=b y=2></u>{rest}"), true),
@@ -107,11 +82,11 @@ mod tests {
             (format!("<i class=a>1</i><u id=b x=2></u>{rest}<body class=a>"), false),
             (format!("<i class=a>1</i><u id=b x=2></u>{rest}<HTML class=a>"), false),
         ] {
-            assert_eq!(check(&plan, &html), is_early, "{html}");
+            assert_eq!(part(&plan, &html), is_early, "{html}");
         }
         // It was left, and had to be read again, because the attribute is missing and a fall-back may have it.
         let html = format!("<i class=a>1</i><u id=b>2</u>{rest}<u class=c x=3></u>");
-        assert!(check(&plan, &html));
+        assert!(part(&plan, &html));
     }
 
     proptest! {
@@ -124,11 +99,11 @@ mod tests {
             mark in proptest::sample::select(vec!["<i class=a>1</i>", "<p class=a>1", "<div class=a id=z>1</div>", "<td class=a>1</td>", "<b class=a>1</b>"]),
             rest in page(),
             filler in 0..4_usize,
-            css in proptest::sample::select(vec![".a", "i", "div .a", "body > .a", "#z", "p + .a", "i:first-child", "[class=a]", "html", "b, .a"]),
+            css in proptest::sample::select(FORWARD.to_vec()),
             nth in 1..3_i32,
         ) {
-            let plan = plan(&json!({ "f": { "css": css, "nth": nth } }));
-            check(&plan, &format!("{first}{mark}{}{rest}{mark}", "<p>filler text of some length</p>".repeat(filler * 8)));
+            let plan = plan(&Value::Null, &json!({ "f": { "css": css, "nth": nth } }));
+            part(&plan, &format!("{first}{mark}{}{rest}{mark}", "<p>filler text of some length</p>".repeat(filler * 8)));
         }
     }
 }

@@ -244,20 +244,11 @@ impl<'a> Found<'a> {
 mod tests {
     use serde_json::Value;
 
-    use super::super::place::json_of;
-    use super::super::plan::Compiling;
-    use super::super::settings::Script;
-    use super::*;
+    use super::super::checks::paths::find;
 
-    /// What a path finds in a document that stands in a page's script.
     fn found(document: &Value, path: &str) -> Result<Vec<Value>, String> {
-        let script = Script { find: "data = ".into(), path: path.to_owned() };
-        let json = json_of(None, None, Some(&script), &mut Compiling::default())?.unwrap();
-        let document = document.to_string().replace('<', "\\u003c");
-        let page = Page::parse(&format!("<script>data = {document};</script>")).unwrap();
-        let embedded = Embedded::new(&page, 1);
-        let found = embedded.find(&json, None)?;
-        Ok(found.into_iter().map(|found| serde_json::from_str(found.raw()).unwrap()).collect())
+        let found = find(&document.to_string(), path)?;
+        Ok(found.iter().map(|raw| serde_json::from_str(raw).unwrap()).collect())
     }
 
     #[test]
@@ -272,6 +263,16 @@ mod tests {
             ("$.e", "[]"),
         ] {
             assert_eq!(serde_json::to_string(&found(&document, path).unwrap()).unwrap(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_ends_within_a_character_is_none() {
+        for path in ["$['\\u", "$['\\u00e", "$['\\u00e']", "$['\\ud83d\\u", "$[?f(@,\"\\\\\\u0"] {
+            assert!(find("{}", path).unwrap_err().contains("is not a JSONPath"), "{path}");
+        }
+        for path in ["$['\\u00e9']", "$['\\\\u']", "$['\\uD83D\\uDE00']"] {
+            assert_eq!(find(r#"{"é":1,"\\u":1,"😀":1}"#, path), Ok(vec!["1".to_owned()]), "{path}");
         }
     }
 

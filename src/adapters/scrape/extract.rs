@@ -313,6 +313,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use super::super::checks::pages::{records, texts};
     use super::*;
 
     const INDEX: &str = include_str!("../../../tests/fixtures/scrape/index.html");
@@ -803,22 +804,8 @@ mod tests {
 
         #[test]
         fn never_panics_and_data_is_json(html in "(<(/)?(table|tr|td|b|script|br)( class=x| title=\"\n\")?>|[-0-9.,% \u{a0}é\u{0}\n\"]|&lt;|text){0,60}") {
-            for records in [json!(null), json!("tr")] {
-                let plan = plan(json!({ "url": "http://localhost/", "records": records, "fields": {
-                    "a": { "css": "td", "all": true, "type": "number", "on_missing": "null" },
-                    "b": { "css": ".x", "html": "outer", "required": false },
-                    "c": { "css": ["[title]", "b"], "attr": ["title", "class"], "nth": -1, "required": false },
-                    "d": { "near": "text", "required": false, "nth": 1 },
-                    "e": { "css": "b", "all": true, "fields": { "x": { "css": "td", "text": "own", "required": false } }, "required": false },
-                    "f": { "script": { "find": "" }, "required": false },
-                } }));
-                let extraction = extract(&plan, &html, Some(&mut Vec::new())).unwrap();
-                for Row { item, .. } in extraction.rows {
-                    let data: serde_json::Map<String, serde_json::Value> = serde_json::from_str(item.data.get()).unwrap();
-                    prop_assert_eq!(data.keys().collect::<Vec<_>>(), ["a", "b", "c", "d", "e", "f"]);
-                    prop_assert!(!item.data.get().contains(['\n', '\r']));
-                }
-            }
+            records(&html);
+            texts(&html);
         }
     }
 }

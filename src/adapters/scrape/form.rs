@@ -106,6 +106,7 @@ fn control(element: ElementRef<'_>) -> Option<(String, String)> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::checks::pages::form;
     use super::*;
 
     const PAGE: &str = r#"<base href="/in/"><form id=search><input name=q></form>
@@ -147,7 +148,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_page_is_read(page in "(<form method=post>|<input name=a>|<select name=b>|<option>|</form>|<textarea name=c>|x|\"|<){0,30}") {
-            drop(fill(&page, "form", &[]));
+            form(&page);
         }
     }
 }

@@ -157,6 +157,7 @@ fn value_length(rest: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::checks::gate::is_right;
     use super::*;
     use proptest::prelude::*;
 
@@ -196,6 +197,7 @@ mod tests {
             "<script><!--><script></script>",
         ] {
             assert!(!attributes_are_bounded(&format!("{before}{flood}")), "{before}");
+            is_right(&format!("{before}<p a b c>"));
         }
         assert!(!attributes_are_bounded(&format!("<p{}>", " =a".repeat(5000))), "each is a name");
         for harmless in ["<noscript>", "<script><!-- <script></script>", "<title></titles>", "<!--->-- "] {
@@ -206,8 +208,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(html in "(<|>|/|!|-|=|'|\"| |a|script|é){0,60}") {
+        fn what_the_parser_sees_was_looked_at(html in "(<|>|/|!|-|=|'|\"| |a|script|é){0,60}") {
             prop_assert!(attributes_are_bounded(&html));
+            is_right(&html);
         }
     }
 }

@@ -217,6 +217,7 @@ fn check_pattern(pattern: &str, has_timezone: bool) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::checks::moments::by_pattern;
     use super::*;
     use proptest::prelude::*;
 
@@ -370,10 +371,8 @@ mod tests {
         #[test]
         fn never_panics(text in "\\PC{0,30}", format in "(%[a-zA-Z+.0-9]|[-/: ])\\PC{0,12}", digits in "-?[0-9]{0,30}(\\.[0-9]{0,12})?") {
             for format in ["rfc3339", "rfc2822", "epoch_s", "epoch_ms", "%d-%b-%Y %H:%M:%S", &format] {
-                if let Ok(moments) = moments(&[format], Some("America/New_York")) {
-                    for text in [&text, &digits] {
-                        prop_assert!(moments.read(text).is_ok_and(|(moment, _)| moment.year() > 0) || moments.read(text).is_err());
-                    }
+                for text in [&text, &digits] {
+                    by_pattern(format, text);
                 }
             }
         }

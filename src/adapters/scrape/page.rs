@@ -71,7 +71,7 @@ impl Page {
     }
 
     /// Without the shorter way for plain pages, which is to come to the same.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn parse_by_all_rules(html: &str) -> Result<Self, Refused> {
         Self::parse_within(html, TIME_MAX)
     }
@@ -261,6 +261,7 @@ impl TreeSink for Guarded {
 
 #[cfg(test)]
 mod tests {
+    use super::super::checks::trees::{plain, watched};
     use super::*;
     use proptest::prelude::*;
     use scraper::Selector;
@@ -317,6 +318,8 @@ mod tests {
         ] {
             let page = Page::parse_by_all_rules(&html).unwrap();
             assert_eq!(page.root().text().collect::<String>(), expected);
+            watched(&html);
+            plain(&html);
         }
     }
 
@@ -327,6 +330,7 @@ mod tests {
         #[test]
         fn the_tree_is_the_same(html in "(<(/)?(table|tr|td|b|a|p|div|select|option|template|svg|script|br)( x=1)?>|text |é|&lt;|<!--c-->){0,40}", filler in 0..5000_usize) {
             let html = format!("{}{html}", " ".repeat(filler));
+            watched(&html);
             let page = Page::parse(&html).unwrap();
             prop_assert_eq!(page.root().html(), Html::parse_document(&html).root_element().html());
         }

@@ -1,47 +1,9 @@
 //! The tree beside the one that html5ever builds, on pages of every kind.
 
-use ego_tree::NodeRef;
-use html5ever::tendril::TendrilSink as _;
-use html5ever::{ParseOpts, driver};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
-use scraper::{Html, HtmlTreeSink, Node};
 
-use super::parse;
-
-/// The tree that html5ever builds.
-fn by_all_rules(html: &str) -> Html {
-    driver::parse_document(HtmlTreeSink::new(Html::new_document()), ParseOpts::default()).one(html)
-}
-
-/// Everything that a tree has, a node a line.
-fn outline(html: &Html) -> String {
-    fn write(node: NodeRef<'_, Node>, depth: usize, out: &mut String) {
-        use std::fmt::Write as _;
-        let indent = "  ".repeat(depth);
-        match node.value() {
-            Node::Element(element) => {
-                let names: Vec<_> =
-                    element.attrs.iter().map(|(name, value)| (&name.prefix, &name.ns, &name.local, &**value)).collect();
-                writeln!(out, "{indent}{:?} {names:?}", element.name).unwrap();
-            }
-            other => writeln!(out, "{indent}{other:?}").unwrap(),
-        }
-        node.children().for_each(|child| write(child, depth + 1, out));
-    }
-    let mut out = format!("{:?}\n", html.quirks_mode);
-    write(html.tree.root(), 0, &mut out);
-    out
-}
-
-/// Whether a page is plain; if it is, its tree has to be the one of all the rules.
-fn check(html: &str) -> bool {
-    let Some(built) = parse(html, None) else { return false };
-    assert!(built.is_whole);
-    let (ours, theirs) = (outline(&built.html), outline(&by_all_rules(html)));
-    assert_eq!(ours, theirs, "{html}");
-    true
-}
+use super::super::checks::trees::plain as check;
 
 #[test]
 fn pages_that_are_plain() {
