@@ -17,6 +17,8 @@ pub mod context;
 pub mod cursor;
 pub mod fetch;
 pub mod fs;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod item;
 pub mod loaders;
 pub mod normalise;

@@ -29,6 +29,7 @@ const ROOT: &[&str] = &[
     "deny.toml",
     "docker-compose.yml",
     "docs",
+    "fuzz",
     "justfile",
     "packaging",
     "rustfmt.toml",
@@ -53,6 +54,8 @@ fn may_import(part: &str) -> &'static [&'static str] {
         "report" => &["report", "pipeline", "sinks::segments"],
         "web" => &["web", "report", "pipeline", "sinks::segments"],
         "cli" => &["commands"],
+        // It asks what each part says of its own parsers.
+        "fuzzing" => &["adapters", "fetch", "pipeline"],
         "main" | "lib" | "commands" => &[
             "adapters",
             "alerts",
@@ -70,8 +73,20 @@ fn may_import(part: &str) -> &'static [&'static str] {
     }
 }
 
-const PARTS: &[&str] =
-    &["adapters", "alerts", "cli", "commands", "fetch", "loaders", "pipeline", "report", "simulator", "sinks", "web"];
+const PARTS: &[&str] = &[
+    "adapters",
+    "alerts",
+    "cli",
+    "commands",
+    "fetch",
+    "fuzzing",
+    "loaders",
+    "pipeline",
+    "report",
+    "simulator",
+    "sinks",
+    "web",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
