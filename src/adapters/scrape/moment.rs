@@ -181,7 +181,7 @@ fn epoch(text: &str, places: u32) -> Option<DateTime<FixedOffset>> {
 }
 
 /// A moment in a pattern. What is there for reading alone, `%#z`, is written as what it also reads.
-pub(super) fn written<Z: TimeZone>(moment: DateTime<Z>, pattern: &str) -> Option<String>
+pub(super) fn written<Z: TimeZone>(moment: &DateTime<Z>, pattern: &str) -> Option<String>
 where
     Z::Offset: fmt::Display,
 {
@@ -193,7 +193,7 @@ where
 /// A pattern is right when it reads back what it wrote, to the minute.
 fn check_pattern(pattern: &str, has_timezone: bool) -> Result<(), String> {
     let sample = DateTime::from_timestamp(981_209_106, 0).expect("invariant: a moment of 2001");
-    let text = written(sample, pattern).ok_or_else(|| {
+    let text = written(&sample, pattern).ok_or_else(|| {
         format!(
             "`{pattern}` is not a format; write rfc3339, rfc2822, epoch_s, epoch_ms or a pattern such as \
              `%d-%b-%Y %H:%M:%S`"

@@ -94,7 +94,7 @@ fn in_format(moment: DateTime<Utc>, format: &str, timezone: Option<Tz>) -> Optio
         ("rfc2822", _) => moment.to_rfc2822(),
         ("epoch_s", _) => format!("{sign}{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000),
         ("epoch_ms", _) => format!("{sign}{}.{:06}", nanos / 1_000_000, nanos % 1_000_000),
-        (pattern, Some(timezone)) => return written(moment.with_timezone(&timezone), pattern),
-        (pattern, None) => return written(moment, pattern),
+        (pattern, Some(timezone)) => return written(&moment.with_timezone(&timezone), pattern),
+        (pattern, None) => return written(&moment, pattern),
     })
 }
