@@ -79,17 +79,20 @@ fn written(lines: &str) -> Option<String> {
         if !is_known || is_rule && (value.contains(' ') || !value.is_empty() && !value.starts_with('/')) {
             return None;
         }
-        file.push_str(&format!("{key}: {value}\n"));
+        file.extend([key, ": ", value, "\n"]);
     }
     Some(file)
 }
+
+/// Agents, and the rules for them: whether each allows, and its pattern.
+type Group<'a> = (Vec<String>, Vec<(bool, &'a str)>);
 
 /// The RFC read anew, and as slowly as may be.
 fn is_allowed(file: &str, path: &str) -> bool {
     if path == "/robots.txt" {
         return true;
     }
-    let mut groups: Vec<(Vec<String>, Vec<(bool, &str)>)> = Vec::new();
+    let mut groups: Vec<Group<'_>> = Vec::new();
     let mut in_agents = false;
     for (key, value) in file.lines().filter_map(|line| line.split_once(": ")) {
         let rule = match key {

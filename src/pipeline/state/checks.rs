@@ -53,6 +53,7 @@ fn reads_back(log: &[u8]) {
     assert_eq!((frame.number, len, read.next().is_none()), (7, bytes.len() as u64, true));
     let mut again = State::new();
     apply(&mut again, frame.set);
-    let text = |state: &State| state.iter().map(|(key, value)| format!("{key}={value};")).collect::<String>();
-    assert_eq!(text(&again), text(&state));
+    let entries =
+        |state: &State| -> Vec<String> { state.iter().map(|(key, value)| format!("{key}={value}")).collect() };
+    assert_eq!(entries(&again), entries(&state));
 }

@@ -45,12 +45,11 @@ fn way(declaration: &str) -> Way {
 }
 
 pub(super) fn any(choice: u8, text: &str) {
-    match ALL.get(usize::from(choice) % (ALL.len() + 1)) {
-        Some(way) => read(way, text),
-        None => {
-            let (pattern, text) = text.split_once('\n').unwrap_or((text, ""));
-            by_pattern(pattern, text);
-        }
+    if let Some(way) = ALL.get(usize::from(choice) % (ALL.len() + 1)) {
+        read(way, text);
+    } else {
+        let (pattern, text) = text.split_once('\n').unwrap_or((text, ""));
+        by_pattern(pattern, text);
     }
 }
 

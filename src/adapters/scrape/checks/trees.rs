@@ -17,14 +17,15 @@ pub(super) fn by_all_rules(html: &str) -> Html {
 fn outline(html: &Html) -> String {
     fn write(node: NodeRef<'_, Node>, depth: usize, out: &mut String) {
         let indent = "  ".repeat(depth);
-        out.push_str(&match node.value() {
+        let line = match node.value() {
             Node::Element(element) => {
                 let names: Vec<_> =
                     element.attrs.iter().map(|(name, value)| (&name.prefix, &name.ns, &name.local, &**value)).collect();
                 format!("{indent}{:?} {names:?}\n", element.name)
             }
             other => format!("{indent}{other:?}\n"),
-        });
+        };
+        out.push_str(&line);
         node.children().for_each(|child| write(child, depth + 1, out));
     }
     let mut out = format!("{:?}\n", html.quirks_mode);
