@@ -140,10 +140,14 @@ impl Finder<'_> {
             }
             at = above;
         }
-        if !path.is_empty() {
-            let from =
-                if self.scope.parent().is_some_and(|above| above.value().is_document()) { "html" } else { ":scope" };
-            self.offer(format!("{from} > {path}"), Strength::Counted);
+        let is_page = self.scope.parent().is_some_and(|above| above.value().is_document());
+        let css = |from: &str| {
+            if path.is_empty() { from.to_owned() } else { format!("{from} > {path}") }
+        };
+        self.offer(css(if is_page { "html" } else { ":scope" }), Strength::Counted);
+        if is_page && self.found.is_empty() {
+            // Within a drawing there may be another `html`.
+            self.offer(css(":root"), Strength::Counted);
         }
     }
 
@@ -277,6 +281,9 @@ mod tests {
         assert_eq!(of(page, "div")[0], "#quote");
         assert!(of(page, "div").iter().all(|css| !css.contains("css-")));
         assert_eq!(of("<b id='a:b'>1</b><b>2</b>", "b")[0], "[id=\"a:b\"]");
+        let drawn = "<p>1<svg><html><head></head><body><p>2</html></svg>";
+        assert_eq!(of(drawn, ":root"), [":root"]);
+        proposed(drawn);
     }
 
     #[test]
