@@ -325,7 +325,7 @@ async fn g21_a_browser_beside_it_does_as_well() {
     let tap = Tap::new();
     tap.source(
         "shop",
-        &served.source("/", &format!("{{ wait_for: \"#price\", browser: \"http://127.0.0.1:{port}\" }}")),
+        &served.source("/", &format!("{{ wait_for: \"#price\", browser: \"http://127.0.0.1:{port}\", timeout: 1m }}")),
     );
     let began = Instant::now();
     let output = tap.command(&["try", tap.path("sources/shop.yaml").to_str().unwrap()]).output().unwrap();

@@ -18,8 +18,9 @@ use crate::support::tap::{PATIENCE, Process, Tap, pause, wait_until};
 const SOURCES: usize = 30;
 /// Ticks before memory is looked at: by then everything that has a limit has been at it, and was made anew.
 const BEFORE: u32 = 10_000;
-/// What one process may have more after all ticks, in KiB. One kept host, cookie or row of each tick would be several times as much.
-const MORE_MAX: u64 = 4 << 10;
+/// What one process may have more after all ticks, in KiB: the allocator's share, which is more on a busy machine (1 to 5 MiB
+/// were seen). One more host kept at each tick is 11 MiB.
+const MORE_MAX: u64 = 8 << 10;
 
 /// A host that is new at each request, by the address of this machine that it is asked at.
 async fn churn(State((count, port)): State<(Arc<AtomicU32>, u16)>, request: Request) -> Response {
