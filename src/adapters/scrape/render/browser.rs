@@ -76,7 +76,9 @@ impl Browsers {
         let mut running = slot.running.lock().await;
         let is_worn = |old: &Running| old.wire.is_closed() || (address.is_none() && old.pages >= PAGES_PER_BROWSER);
         if running.as_ref().is_some_and(is_worn) {
-            *running = None;
+            // Its folder waits for its processes to end, which must hold up nobody.
+            let worn = running.take();
+            tokio::task::spawn_blocking(move || drop(worn));
         }
         let browser = match &mut *running {
             Some(browser) => browser,
