@@ -24,6 +24,7 @@ pub mod loaders;
 pub mod normalise;
 pub mod opener;
 pub mod outcome;
+pub mod parts;
 pub mod pipeline;
 pub mod reach;
 pub mod record;

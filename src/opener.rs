@@ -40,7 +40,7 @@ impl Adapter {
 }
 
 fn parse_settings<S: Settings>(value: serde_json::Value) -> Result<Box<dyn Opener>, Vec<Problem>> {
-    let settings: S = serde_path_to_error::deserialize(value).map_err(|error| vec![Problem::from(error)])?;
+    let settings = S::read(value)?;
     let problems = settings.problems();
     if problems.is_empty() { Ok(Box::new(settings)) } else { Err(problems) }
 }

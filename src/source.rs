@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use url::Url;
 
@@ -237,7 +236,7 @@ pub enum SourceError {
 }
 
 /// An adapter's settings: the keys of a source's YAML that are not common to all sources.
-pub trait Settings: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'static {
+pub trait Settings: JsonSchema + Clone + Send + Sync + 'static {
     /// The `kind:` that users write.
     const KIND: &'static str;
     /// One sentence for lists of adapters.
@@ -249,6 +248,12 @@ pub trait Settings: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'stati
     /// Whether upstream may send again what it sent before, and its ids tell. The driver then drops what stands in the
     /// stream already, over restarts too.
     const REPLAYS: bool = false;
+
+    /// Reads them: [`parts::whole`](crate::parts::whole) of one struct, [`Parts`](crate::parts::Parts) of several.
+    ///
+    /// # Errors
+    /// What is wrong with their form, each at its place.
+    fn read(value: serde_json::Value) -> Result<Self, Vec<Problem>>;
 
     /// What is wrong that the types alone cannot say, such as a selector that does not compile.
     fn problems(&self) -> Vec<Problem>;

@@ -231,6 +231,10 @@ impl Settings for Scrape {
     const EXAMPLE: &'static str = include_str!("scrape/example.yaml");
     const POLLED: bool = true;
 
+    fn read(value: serde_json::Value) -> Result<Self, Vec<Problem>> {
+        crate::parts::whole(value)
+    }
+
     fn problems(&self) -> Vec<Problem> {
         let mut problems = self.asking_problems();
         problems.extend(self.plans().err().unwrap_or_default());

@@ -232,6 +232,10 @@ impl Settings for XStream {
     const POLLED: bool = false;
     const REPLAYS: bool = true;
 
+    fn read(value: serde_json::Value) -> Result<Self, Vec<Problem>> {
+        crate::parts::whole(value)
+    }
+
     fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.base().err().into_iter().chain(self.auth_problems()).collect();
         problems.extend(self.api_problems());
