@@ -41,5 +41,7 @@ pub mod source;
 pub mod store;
 pub mod template;
 pub mod transform;
+pub mod unique;
 pub mod units;
 pub mod web;
+pub mod words;
