@@ -8,6 +8,7 @@ pub mod mongo;
 pub mod oauth1;
 pub mod quote;
 pub mod server;
+pub mod sse;
 pub mod stores;
 pub mod stream;
 pub mod x;
@@ -58,4 +59,4 @@ pub struct Simulator {
 }
 
 /// Every simulator.
-pub const SIMULATORS: &[Simulator] = &[quote::SIMULATOR, x::SIMULATOR];
+pub const SIMULATORS: &[Simulator] = &[quote::SIMULATOR, sse::SIMULATOR, x::SIMULATOR];
