@@ -4,6 +4,7 @@
 //! its two lines here. Tests then fail until it has fixtures, a simulator, an example and a page in `docs/`.
 
 pub mod scrape;
+pub mod sse;
 pub mod x_stream;
 
 use crate::source::Adapter;

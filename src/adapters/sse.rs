@@ -1,0 +1,5 @@
+//! Server-sent events: any stream of `text/event-stream`.
+
+#[cfg(any(test, fuzzing))]
+pub(crate) mod checks;
+mod parse;
