@@ -10,4 +10,5 @@ pub mod x_stream;
 use crate::source::Adapter;
 
 /// Every adapter, in alphabetical order.
-pub const ADAPTERS: &[Adapter] = &[Adapter::of::<scrape::Scrape>(), Adapter::of::<x_stream::XStream>()];
+pub const ADAPTERS: &[Adapter] =
+    &[Adapter::of::<scrape::Scrape>(), Adapter::of::<sse::Sse>(), Adapter::of::<x_stream::XStream>()];
