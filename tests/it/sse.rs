@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
@@ -11,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tapline::simulator::Running as _;
-use tapline::simulator::server::Reply;
+use tapline::simulator::server::{Reply, Request, Server};
 use tapline::simulator::sse::{Coding, Fault, Faults, Settings, Sse};
 
 use crate::support::gaps::{self, time};
@@ -340,6 +341,40 @@ async fn a_stream_may_be_compressed_silent_or_slow() {
     assert_eq!(sse.requests()[0].header("accept-encoding"), Some("gzip"));
     assert_eq!(sse.requests()[0].header("accept"), Some("text/event-stream"));
     assert_eq!(sse.requests()[0].header("cache-control"), Some("no-store"));
+}
+
+/// A server that sends its clients elsewhere: the id goes along, keys do not. Nobody is asked for robots.txt, and a stream
+/// that is open takes no place from others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_asked_for_with_manners() {
+    let sse = sse(quick()).await;
+    let target = sse.url("/plain");
+    let redirect = move |_: &Request| Reply::new(307, "text/plain", "").with("Location", target.clone()).into();
+    let front = Server::start(0, Arc::new(redirect)).await.unwrap();
+    let tap = Tap::new();
+    let keys = "headers: { X-Key: a-secret }\nauth: { bearer: another-secret }\nmanners: { concurrency: 1 }\n";
+    tap.source("s", &format!("kind: sse\nurl: http://{}/stream\n{keys}", front.address()));
+    tap.source(
+        "other",
+        &source(&sse, "/api/v1/streaming/public", "auth: { bearer: simulated-token }\nmanners: { concurrency: 1 }\n"),
+    );
+    let mut process = tap.run();
+    let open = || sse.connections().iter().filter(|connection| connection.closed_at.is_none()).count();
+    wait_until("both are connected", LONG, || open() == 2);
+    sse.publish();
+    wait_until("it is there", LONG, || numbers(&tap) == [1]);
+    sse.fault_now(Fault::End);
+    wait_until("both are connected again", LONG, || open() == 2);
+    sse.publish();
+    wait_until("it goes on", LONG, || numbers(&tap) == [1, 2]);
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    let fronted = front.requests();
+    assert!(fronted.iter().all(|request| request.path == "/stream" && request.header("x-key") == Some("a-secret")));
+    assert_eq!(fronted.last().unwrap().header("last-event-id"), Some("1"));
+    let behind: Vec<_> = sse.requests().into_iter().filter(|request| request.path == "/plain").collect();
+    assert_eq!(behind.last().unwrap().header("last-event-id"), Some("1"));
+    assert!(behind.iter().all(|request| request.header("x-key").or(request.header("authorization")).is_none()));
+    assert!(sse.requests().iter().all(|request| !request.path.contains("robots")));
 }
 
 /// An event that is too long is kept as a reject with its beginning, and not asked for again.

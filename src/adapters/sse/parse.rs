@@ -282,7 +282,7 @@ impl Parser {
         if let Some(id) = &self.block.id {
             let last = self.last_id.get_or_insert_default();
             last.clear();
-            last.push_str(&String::from_utf8_lossy(id.bytes(&self.pending)));
+            last.push_str(&text(id.bytes(&self.pending)));
         }
         self.is_over = self.block.lines > 0;
         if !self.is_over {
@@ -293,13 +293,13 @@ impl Parser {
 
     fn lend(&self) -> Event<'_> {
         let Block { kind, data, id, too_long, .. } = &self.block;
-        let kind = String::from_utf8_lossy(kind.bytes(&self.pending));
+        let kind = text(kind.bytes(&self.pending));
         let data = data.bytes(&self.pending);
         Event {
             kind: if kind.is_empty() { "message".into() } else { kind },
             data: match too_long {
-                Some(len) => Data::TooLong(*len, String::from_utf8_lossy(&data[..data.len().min(HEAD_BYTES)])),
-                None => Data::Whole(String::from_utf8_lossy(data)),
+                Some(len) => Data::TooLong(*len, text(&data[..data.len().min(HEAD_BYTES)])),
+                None => Data::Whole(text(data)),
             },
             id: id.as_ref().and(self.last_id.as_deref()),
         }
@@ -363,6 +363,11 @@ fn field(line: &[u8]) -> Option<(Field, usize)> {
         [b':', ..] => Some((field, name.len() + 1)),
         _ => None,
     }
+}
+
+/// Bytes as text. What is UTF-8, as nearly everything is, is seen to be that many bytes at a time.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// A time of reconnection: digits and nothing else. More of them than a number holds are a long time.
