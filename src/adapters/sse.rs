@@ -63,6 +63,8 @@ impl Sse {
     fn request(&self) -> Result<Request, Vec<Problem>> {
         let mut request =
             self.asking.request(self.url(), HeaderValue::from_static(MEDIA_TYPE), &|text| Ok(text.to_owned()))?;
+        // Some servers answer only when they have something to say.
+        request.total = request.total.max(self.stream.idle.0);
         request.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Ok(request)
     }
