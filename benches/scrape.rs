@@ -6,6 +6,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::json;
 use tapline::adapters::scrape::{Plan, Scrape, extract};
+use tapline::source::Settings as _;
 
 /// A page of an exchange: one index, and rows of stocks until it is 65 KB long.
 fn page() -> String {
@@ -26,7 +27,7 @@ fn page() -> String {
 }
 
 fn plan(settings: serde_json::Value) -> Plan {
-    let settings: Scrape = serde_json::from_value(settings).expect("invariant: settings of this file");
+    let settings = Scrape::read(settings).unwrap_or_else(|problems| panic!("{problems:?}"));
     Plan::compile(&settings).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 

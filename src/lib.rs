@@ -38,5 +38,7 @@ pub mod sinks;
 pub mod source;
 pub mod store;
 pub mod template;
+pub mod unique;
 pub mod units;
 pub mod web;
+pub mod words;

@@ -46,7 +46,6 @@ mod number;
 mod page;
 mod paging;
 mod place;
-mod placeholder;
 mod plain;
 mod plan;
 mod presence;
@@ -70,7 +69,6 @@ mod unique;
 mod value;
 mod visit;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -81,7 +79,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-pub use self::asking::{BodyKeys, MethodName, ProxyUrl};
 use self::asks::Ask;
 pub use self::emit::{Emit, EmitOn};
 pub use self::expect::TestKeys;
@@ -97,17 +94,17 @@ pub use self::plan::Plan;
 pub use self::render::Render;
 pub use self::settings::{
     Bound, Clocks, Field, FieldType, Fields, Format, HtmlPart, Near, NumberFormat, NumberGrouping, OnMissing, Rows,
-    Script, TextPart, Texts, Timeout, Words,
+    Script, TextPart,
 };
 pub use self::trust::{AcceptAfter, Jump, Scalar};
 pub use self::unique::Unique;
-use crate::auth::Auth;
 use crate::context::Context;
 use crate::cursor::{Cursor, Recall};
-use crate::fetch::{Fetcher, Manners};
+use crate::fetch::{AskKeys, Fetcher, page_url};
 use crate::item::{Finding, Suggestion};
+use crate::parts::Parts;
 use crate::source::{Ailment, Batch, Note, PageTest, Problem, SavedPage, Settings, Source, SourceError};
-use crate::units::Size;
+use crate::unique::{Seen, made_hash};
 
 /// A second complete source file, for pages that hold many records.
 pub const STOCKS_EXAMPLE: &str = include_str!("scrape/example_stocks.yaml");
@@ -136,47 +133,10 @@ pub struct Scrape {
     /// Fetches the pages that this one links to, and takes fields of them: `{ css: "a.headline", fields: { … } }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follow: Option<Follow>,
-    /// How the page is asked for: `GET`, the default without a body, `POST`, the default with one, or `PUT`.
-    #[serde(default)]
-    pub method: Option<MethodName>,
-    /// What is sent along: `{ form: { … } }`, `{ json: … }` or `{ text: "…", type: "text/plain" }`.
-    #[serde(default)]
-    pub body: Option<BodyKeys>,
-    /// Headers sent with the request, by name. Those that could be keys are not sent to another site on a redirect.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    /// Proves who asks: `{ basic: { user, password } }`, `{ bearer: "${TOKEN}" }`, `{ digest: { user, password } }` or
-    /// `{ oauth1: { consumer_key, consumer_secret, token, token_secret } }`. To another site nothing of it is sent.
-    #[serde(default)]
-    pub auth: Option<Auth>,
-    /// What the source calls itself; `tapline/` and the version by default. A site's owner should be able to see who
-    /// asks: add an address where you can be reached.
-    #[serde(default)]
-    pub user_agent: Option<String>,
-    /// Whether cookies that sites set are sent back to them. They are this source's own, and forgotten at its end, unless there
-    /// is a `login`. `true` by default.
-    #[serde(default = "yes")]
-    pub cookies: bool,
-    /// Goes through this proxy, such as `http://user:${PASSWORD}@proxy:3128` or `socks5h://127.0.0.1:1080`.
-    #[serde(default)]
-    pub proxy: Option<ProxyUrl>,
-    /// Whether the site's certificate is checked. With `false` anybody in between can read and change everything, which is
-    /// said at each start. `true` by default.
-    #[serde(default = "yes")]
-    pub tls_verify: bool,
-    /// How long a fetch may take: `30s` in all, or `{ connect: 10s, total: 30s }`, which is the default.
-    #[serde(default)]
-    pub timeout: Timeout,
-    /// The most bytes of a page, before and after decoding.
-    #[serde(default = "default_max_body")]
-    pub max_body: Size,
-    /// How many redirects are followed. A redirect from https to http never is.
-    #[serde(default = "default_redirects")]
-    #[schemars(range(max = 20))]
-    pub redirects: u8,
-    /// How the source behaves towards the sites that it asks: robots.txt, how often, how much at once.
-    #[serde(default)]
-    pub manners: Manners,
+    /// How pages are asked for.
+    #[serde(skip_deserializing)]
+    #[schemars(flatten, !skip_deserializing)]
+    pub ask: AskKeys,
     /// The page's encoding, such as `windows-1251`, where the page itself says a wrong one.
     #[serde(default)]
     pub encoding: Option<String>,
@@ -213,18 +173,6 @@ pub struct Scrape {
     pub tests: Vec<TestKeys>,
 }
 
-fn default_max_body() -> Size {
-    Size(8 << 20)
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn default_redirects() -> u8 {
-    5
-}
-
 impl Settings for Scrape {
     const KIND: &'static str = "scrape";
     const ABOUT: &'static str = "a web page, fetched at set times; fields by CSS selectors";
@@ -232,7 +180,10 @@ impl Settings for Scrape {
     const POLLED: bool = true;
 
     fn read(value: serde_json::Value) -> Result<Self, Vec<Problem>> {
-        crate::parts::whole(value)
+        let mut parts = Parts::of(value);
+        let ask = parts.take();
+        let own: Option<Self> = parts.rest();
+        parts.end(ask.zip(own).map(|(ask, own)| Self { ask, ..own }))
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -243,7 +194,7 @@ impl Settings for Scrape {
         problems.extend(self.provenance_problem());
         problems.extend(self.stand_ins_problem());
         problems.extend(expect::problems(self));
-        problems.extend(self.login.iter().flat_map(|login| login.problems(self.cookies)));
+        problems.extend(self.login.iter().flat_map(|login| login.problems(self.ask.cookies)));
         let has_rows = self.records.is_some();
         problems.extend(self.follow.iter().flat_map(|follow| follow.problems(&self.fields)));
         problems.extend(self.unique.iter().flat_map(|unique| unique.problems(&self.names_in_data())));
@@ -257,7 +208,7 @@ impl Settings for Scrape {
 
     fn upstream(&self) -> Vec<Url> {
         let login = self.login.as_ref().and_then(Login::address);
-        asking::page_url(&self.url).into_iter().chain(login).collect()
+        page_url(&self.url).into_iter().chain(login).collect()
     }
 
     fn data_names(&self) -> Option<Vec<String>> {
@@ -294,14 +245,14 @@ impl Settings for Scrape {
             detail: detail.map(Arc::new),
             links: self.links().map(Arc::new),
             encoding: self.encoding.as_deref().and_then(|label| Encoding::for_label(label.as_bytes())),
-            fetcher: self.fetcher(context)?,
+            fetcher: self.ask.fetcher(context, page_url(&self.url).ok().as_ref())?,
             context: context.clone(),
             fingerprint: blake3::hash(&json).to_hex()[..16].to_owned(),
             memory: asks.iter().map(|_| Memory::default()).collect(),
             asks,
             session: self.login.as_ref().and_then(Session::new),
             has_old_session: false,
-            unique: self.unique.clone().map(|unique| unique::Seen::new(unique, context.source())),
+            unique: self.unique.as_ref().map(|unique| unique.seen(context.source())),
             slot: None,
             notes: Vec::new(),
             fetched: None,
@@ -332,7 +283,7 @@ struct Pages {
     /// What is remembered of each of them.
     memory: Vec<Memory>,
     /// The keys of what was written, where each is written once.
-    unique: Option<unique::Seen>,
+    unique: Option<Seen>,
     /// The scheduled time of the tick.
     slot: Option<DateTime<Utc>>,
     notes: Vec<Note>,
@@ -354,7 +305,8 @@ impl Source for Pages {
             (None, _) => {}
         }
         if let Some(unique) = &mut self.unique {
-            unique.recall(&recall.parts, &recall.written, self.context.now());
+            let written = recall.written.iter().filter_map(|id| made_hash(id));
+            unique.recall(&recall.parts, written, self.context.now());
         }
     }
 

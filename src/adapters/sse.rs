@@ -23,14 +23,15 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use self::records::Records;
-pub use self::settings::{AskKeys, Compression, MessageKeys, Resume, StartKeys, StreamKeys};
-use self::standin::page_url;
+use self::settings::MessageKeys;
+pub use self::settings::{Compression, Resume, StartKeys};
 use self::stream::{Stream, Terms};
 use crate::context::Context;
-use crate::fetch::Request;
 use crate::fetch::live::Wants;
+use crate::fetch::{AskKeys, Request, page_url};
 use crate::parts::Parts;
 use crate::source::{Problem, Settings, Source};
+use crate::units::{Size, Span};
 
 const MEDIA_TYPE: &str = "text/event-stream";
 
@@ -43,34 +44,59 @@ const EVENT_BYTES_MAX: u64 = 64 << 20;
 /// A stream of server-sent events. What was missed while there was no connection is sent again by a server that gives its
 /// events ids and remembers them.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Sse {
+    /// The stream's address.
+    pub url: String,
+    /// Which types of events become records: `[update, delete]`. All by default; an event that names no type is of the type
+    /// `message`. Others show that the server lives. An event `error` becomes one only where it is named here: otherwise the
+    /// server says by it that it fails.
+    #[serde(default)]
+    pub events: Vec<String>,
+    /// After how long without a byte the connection is dead: 60s by default. Comments count as life.
+    #[serde(default = "settings::default_idle")]
+    pub idle: Span,
+    /// How it goes on after a break: by the `header`, which is the default, the server is told the id of the last event, as it
+    /// was. `off` for a server that goes wrong by that.
+    #[serde(default)]
+    pub last_event_id: Resume,
+    /// Where the stream begins when nothing was read yet: `{ query: { since: now-1h } }` or `{ id: "17" }`. Once an id has come
+    /// that counts instead.
+    #[serde(default)]
+    pub start: StartKeys,
+    /// The longest event, 4MiB by default. A longer one becomes a reject with its beginning.
+    #[serde(default = "settings::default_max_event")]
+    pub max_event: Size,
+    /// How the stream is coded on its way: `off`, the default, or `gzip`, for a server that sends on at once what it
+    /// compresses.
+    #[serde(default)]
+    pub compression: Compression,
     /// How the stream is asked for.
-    #[serde(flatten)]
-    pub asking: AskKeys,
+    #[serde(skip_deserializing)]
+    #[schemars(flatten, !skip_deserializing)]
+    pub ask: AskKeys,
     /// What its events are made into.
-    #[serde(flatten)]
+    #[serde(skip_deserializing)]
+    #[schemars(flatten, !skip_deserializing)]
     pub message: MessageKeys,
-    /// Where it is, and how it is read.
-    #[serde(flatten)]
-    pub stream: StreamKeys,
 }
 
 impl Sse {
-    fn url(&self) -> Result<Url, String> {
-        page_url(&self.stream.url)
+    fn address(&self) -> Result<Url, String> {
+        page_url(&self.url)
     }
 
     fn request(&self) -> Result<Request, Vec<Problem>> {
         let mut request =
-            self.asking.request(self.url(), HeaderValue::from_static(MEDIA_TYPE), &|text| Ok(text.to_owned()))?;
+            self.ask.request(self.address(), HeaderValue::from_static(MEDIA_TYPE), &|text| Ok(text.to_owned()))?;
         // Some servers answer only when they have something to say.
-        request.total = request.total.max(self.stream.idle.0);
+        request.total = request.total.max(self.idle.0);
         request.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Ok(request)
     }
 
     fn stream_problems(&self) -> Vec<Problem> {
-        let StreamKeys { events, idle, max_event, start, last_event_id, .. } = &self.stream;
+        let Self { events, idle, max_event, start, last_event_id, .. } = self;
         let mut problems = Vec::new();
         if idle.0 < IDLE_MIN {
             problems.push(Problem::new(["idle"], "too short; at least 1s, and servers send a comment each 15s or so"));
@@ -99,12 +125,9 @@ impl Settings for Sse {
 
     fn read(value: serde_json::Value) -> Result<Self, Vec<Problem>> {
         let mut parts = Parts::of(value);
-        let (asking, message, stream) = (parts.take(), parts.take(), parts.rest());
-        let all = match (asking, message, stream) {
-            (Some(asking), Some(message), Some(stream)) => Some(Self { asking, message, stream }),
-            _ => None,
-        };
-        parts.end(all)
+        let (ask, message) = (parts.take(), parts.take());
+        let own: Option<Self> = parts.rest();
+        parts.end(ask.zip(message).zip(own).map(|((ask, message), own)| Self { ask, message, ..own }))
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -115,7 +138,7 @@ impl Settings for Sse {
     }
 
     fn upstream(&self) -> Vec<Url> {
-        self.url().into_iter().collect()
+        self.address().into_iter().collect()
     }
 
     fn open(self, context: &Context) -> anyhow::Result<Box<dyn Source>> {
@@ -124,9 +147,9 @@ impl Settings for Sse {
             anyhow::anyhow!(words.join("; "))
         };
         let request = self.request().map_err(wrong)?;
-        let fetcher = self.asking.fetcher(context, Some(&request.url))?;
+        let fetcher = self.ask.fetcher(context, Some(&request.url))?;
         let records = Records::new(&self.message, context.source())?;
-        let StreamKeys { events, idle, last_event_id, start, max_event, compression, .. } = self.stream;
+        let Self { events, idle, last_event_id, start, max_event, compression, .. } = self;
         let wants = Wants { idle: idle.0, gzip: compression == Compression::Gzip, media_type: MEDIA_TYPE };
         let terms = Terms {
             request,

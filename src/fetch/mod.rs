@@ -1,9 +1,11 @@
 //! Asking a site, as every adapter of pages and documents does: with manners, within limits, hop by hop.
 //!
-//! `manners` is what a source's file says about that, `gate` the one gate per host, `robots` its robots.txt, `request`
-//! what is asked and what is remembered of the answer, `get` the way of a request and `way` its redirects, `decode` and `charset` what becomes
-//! of a body, `live` a body without an end, `session` cookies and passwords, `tape` answers that are kept and given again, `block` who guards a site.
+//! `asking` and `manners` are what a source's file says about that, `gate` the one gate per host, `robots` its robots.txt,
+//! `request` what is asked and what is remembered of the answer, `get` the way of a request and `way` its redirects, `decode`
+//! and `charset` what becomes of a body, `live` a body without an end, `session` cookies and passwords, `tape` answers that are
+//! kept and given again, `block` who guards a site, `refusal` what an answer without a page means.
 
+mod asking;
 pub mod block;
 pub(crate) mod charset;
 #[cfg(any(test, fuzzing))]
@@ -13,6 +15,8 @@ mod gate;
 mod get;
 pub mod live;
 mod manners;
+mod placeholder;
+mod refusal;
 mod request;
 mod robots;
 mod session;
@@ -25,10 +29,13 @@ use std::time::Duration;
 use anyhow::anyhow;
 use url::Url;
 
+pub use self::asking::{AskKeys, BodyKeys, Fill, MethodName, ProxyUrl, Timeout, USER_AGENT, page_url};
 use self::gate::Closed;
 pub use self::gate::Gates;
 pub use self::get::Fetcher;
 pub use self::manners::{Manners, Robots};
+pub use self::placeholder::{Filled, Names, Values};
+pub use self::refusal::{plain_words, source_error};
 pub use self::request::{Answer, Body, LAST_EVENT_ID, Payload, Request, Validator};
 use crate::context::shown_url;
 use crate::source::SourceError;

@@ -77,7 +77,8 @@ impl Site {
     }
 
     pub fn settings(&self, keys: &Value) -> Scrape {
-        serde_json::from_str(&keys.to_string().replace("SITE", &self.address)).unwrap()
+        let keys = serde_json::from_str(&keys.to_string().replace("SITE", &self.address)).unwrap();
+        Scrape::read(keys).unwrap_or_else(|problems| panic!("{problems:?}"))
     }
 }
 

@@ -25,7 +25,8 @@ const PAGE: &str = r#"<!doctype html><html lang="en"><head><title>NIFTY 50</titl
 </main><footer>&copy; 2026</footer></body></html>"#;
 
 fn settings(fields: &Value) -> Scrape {
-    serde_json::from_value(json!({ "url": "http://localhost/", "fields": fields })).unwrap()
+    Scrape::read(json!({ "url": "http://localhost/", "fields": fields }))
+        .unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 /// Why a page is rejected.

@@ -128,12 +128,13 @@ impl Scrape {
 impl Pages {
     /// Whether the record of a row, as far as it is there before its link is followed, was written already.
     pub(super) fn is_known(&self, ask: usize, row: &Item) -> Option<u64> {
-        let seen = self.unique.as_ref().filter(|seen| {
+        let unique = self.scrape.unique.as_ref().filter(|unique| {
             // What is only known of the linked page does not tell before.
             let followed = self.scrape.follow.as_ref();
-            !seen.names().iter().any(|name| followed.is_some_and(|follow| follow.fields.has(name)))
+            !unique.key.iter().any(|name| followed.is_some_and(|follow| follow.fields.has(name)))
         })?;
-        match seen.key(&self.asks[ask].put_into(row.clone())) {
+        let seen = self.unique.as_ref()?;
+        match unique.of(seen, &self.asks[ask].put_into(row.clone())) {
             Key::Of(_, hash) if seen.has(hash) => Some(hash),
             _ => None,
         }

@@ -226,7 +226,7 @@ fn range(range: Option<&[Bound; 2]>) -> Result<(Option<Decimal>, Option<Decimal>
 }
 
 fn words(field: &Field) -> Result<Convert, String> {
-    let lower = |words: &Option<super::settings::Words>, default: &str| match words {
+    let lower = |words: &Option<crate::words::Words>, default: &str| match words {
         Some(words) => words.0.iter().map(|word| word.trim().to_lowercase()).collect(),
         None => vec![default.to_owned()],
     };

@@ -8,8 +8,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::settings::{Fields, Words};
+use super::settings::Fields;
 use crate::source::Problem;
+use crate::words::Words;
 
 /// The most pages that one file is written out to. At ten requests a second, which is what manners allow by default,
 /// they take a minute.

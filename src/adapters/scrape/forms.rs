@@ -1,18 +1,14 @@
 //! The forms in which settings may be written: short and long, one and many. For serde, and for the JSON Schema.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, de};
 
-use super::settings::{
-    Bound, Field, Fields, Format, Near, NumberFormat, OnMissing, Rows, Script, Texts, Timeout, Words,
-};
-use crate::units::Span;
+use super::settings::{Bound, Field, Fields, Format, Near, NumberFormat, OnMissing, Rows, Script};
+use crate::words::{Texts, Words};
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -85,32 +81,6 @@ impl<'de> Deserialize<'de> for Format {
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Format, A::Error> {
                 NumberFormat::deserialize(MapAccessDeserializer::new(map)).map(Format::Number)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for Texts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Texts;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a text, or a list of texts")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
-                Ok(Texts(vec![text.to_owned()]))
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
-                let mut texts = Vec::new();
-                while let Some(text) = list.next_element()? {
-                    texts.push(text);
-                }
-                Ok(Texts(texts))
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -201,98 +171,11 @@ pub(super) fn on_missing_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> 
     }
 }
 
-/// Scalars as their text: YAML makes a bool of `true` and a number of `1`.
-struct ScalarText;
-
-impl<'de> de::Visitor<'de> for ScalarText {
-    type Value = Vec<String>;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a word, or a list of words")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Vec<String>, E> {
-        Ok(vec![text.to_owned()])
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Vec<String>, E> {
-        Ok(vec![value.to_string()])
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Vec<String>, E> {
-        Ok(vec![value.to_string()])
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Vec<String>, E> {
-        Ok(vec![value.to_string()])
-    }
-
-    // The shortest text that is this float, which is what stood in the file; Rust writes it without exponent.
-    fn visit_f64<E>(self, value: f64) -> Result<Vec<String>, E> {
-        Ok(vec![value.to_string()])
-    }
-
-    fn visit_unit<E>(self) -> Result<Vec<String>, E> {
-        Ok(Vec::new())
-    }
-
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
-        let mut words = Vec::new();
-        while let Some(Words(mut more)) = list.next_element()? {
-            words.append(&mut more);
-        }
-        Ok(words)
-    }
-}
-
-impl<'de> Deserialize<'de> for Words {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ScalarText).map(Self)
-    }
-}
-
 impl<'de> Deserialize<'de> for Bound {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut words = deserializer.deserialize_any(ScalarText)?;
+        let Words(mut words) = Words::deserialize(deserializer)?;
         Ok(Self(words.pop()))
     }
-}
-
-impl<'de> Deserialize<'de> for Timeout {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// The long form; the names are the user's.
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Both {
-            connect: Option<Span>,
-            total: Option<Span>,
-        }
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Timeout;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a duration such as 30s, or `{ connect: 10s, total: 30s }`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timeout, E> {
-                let total = Span::deserialize(StrDeserializer::new(text))?;
-                Ok(Timeout { connect: total.min(Timeout::default().connect), total })
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Timeout, A::Error> {
-                let both = Both::deserialize(MapAccessDeserializer::new(map))?;
-                let total = both.total.unwrap_or(Timeout::default().total);
-                Ok(Timeout { connect: both.connect.unwrap_or(total.min(Timeout::default().connect)), total })
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// The forms that several types take are written out once for editors.
-fn one_or_many(kinds: &[&str]) -> Schema {
-    json_schema!({ "anyOf": [{ "type": kinds }, { "type": "array", "items": { "type": kinds } }] })
 }
 
 impl JsonSchema for Fields {
@@ -320,16 +203,6 @@ impl JsonSchema for Format {
     }
 }
 
-impl JsonSchema for Texts {
-    fn schema_name() -> Cow<'static, str> {
-        "Texts".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        one_or_many(&["string"])
-    }
-}
-
 impl JsonSchema for Near {
     fn schema_name() -> Cow<'static, str> {
         "Near".into()
@@ -352,16 +225,6 @@ impl JsonSchema for Rows {
     }
 }
 
-impl JsonSchema for Words {
-    fn schema_name() -> Cow<'static, str> {
-        "Words".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        one_or_many(&["string", "boolean", "number"])
-    }
-}
-
 impl JsonSchema for Bound {
     fn schema_name() -> Cow<'static, str> {
         "Bound".into()
@@ -369,23 +232,5 @@ impl JsonSchema for Bound {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": ["number", "string", "null"] })
-    }
-}
-
-impl JsonSchema for Timeout {
-    fn schema_name() -> Cow<'static, str> {
-        "Timeout".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let span = generator.subschema_for::<Span>();
-        let both: BTreeMap<&str, &Schema> = BTreeMap::from([("connect", &span), ("total", &span)]);
-        json_schema!({ "anyOf": [span, { "type": "object", "properties": both, "additionalProperties": false }] })
-    }
-}
-
-impl Default for Timeout {
-    fn default() -> Self {
-        Self { connect: Span(Duration::from_secs(10)), total: Span(Duration::from_secs(30)) }
     }
 }

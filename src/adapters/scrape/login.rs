@@ -24,12 +24,14 @@ use super::follow::linked;
 use super::form::{asks_for_password, filled};
 use super::page::Page;
 use super::paging::target;
+use super::refusal;
 use super::select::{Watch, matches};
 use super::text::shown_text;
-use super::{asking, refusal};
 use crate::auth;
 use crate::context::Context;
-use crate::fetch::{Answer, Body, Fetcher, Payload, Request, Validator, block, charset, decode};
+use crate::fetch::{
+    Answer, Body, Fetcher, Payload, Request, Validator, block, charset, decode, page_url, source_error,
+};
 use crate::seal::Seals;
 use crate::source::{Problem, SourceError};
 
@@ -84,7 +86,7 @@ impl Login {
     pub(super) fn problems(&self, takes_cookies: bool) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut wrong = |key: &str, message: String| problems.push(Problem::new(["login", key], message));
-        if let Err(message) = asking::page_url(&self.url) {
+        if let Err(message) = page_url(&self.url) {
             wrong("url", message);
         }
         if let Some(Err(message)) = self.form.as_deref().map(Css::new) {
@@ -112,7 +114,7 @@ impl Login {
 
     /// Its address, where that is one.
     pub(super) fn address(&self) -> Option<Url> {
-        asking::page_url(&self.url).ok()
+        page_url(&self.url).ok()
     }
 }
 
@@ -271,7 +273,7 @@ impl Session {
         let ask = linked(like, login.clone());
         let body = match fetcher.fetch(&ask, None).await? {
             Answer::Page(body) => body,
-            Answer::Refused(status, body) => return Err(refusal::source_error(status, body)),
+            Answer::Refused(status, body) => return Err(source_error(status, body, refusal::words)),
             Answer::NotModified { .. } => return Err(SourceError::Lost(anyhow!("bad_answer: the login page is 304"))),
         };
         let from = body.url.clone();
@@ -299,7 +301,7 @@ impl Session {
             Answer::Refused(status, _) if matches!(status.as_u16(), 400 | 401 | 403 | 422) => {
                 Err(self.failed(&format!("the site answered {status} to the form")))
             }
-            Answer::Refused(status, body) => Err(refusal::source_error(status, body)),
+            Answer::Refused(status, body) => Err(source_error(status, body, refusal::words)),
             Answer::Page(body) if self.look(context, &body).await? == Seen::Out => {
                 Err(self.failed("the site shows the form again"))
             }

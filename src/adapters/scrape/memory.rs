@@ -211,7 +211,7 @@ impl Pages {
             batch.outcome = [Outcome::Ok, Outcome::Unchanged, Outcome::NotModified].into_iter().find(is);
         }
         // A page with rejects is asked for again as soon as may be.
-        let fresh = fresh.filter(|_| self.scrape.manners.max_age && batch.rejects.is_empty()).unwrap_or_default();
+        let fresh = fresh.filter(|_| self.scrape.ask.manners.max_age && batch.rejects.is_empty()).unwrap_or_default();
         Ok(Batch { cursor: Some(self.position()?), wait: fresh.max(wait), ..batch })
     }
 
@@ -251,11 +251,11 @@ impl Pages {
 
     /// Those of the records that were never written, where each is written once, with ids made of their keys.
     fn once(&mut self, items: Vec<Item>, page: Option<&str>, rejects: &mut Vec<Reject>) -> Vec<Item> {
-        let Some(unique) = &mut self.unique else { return items };
+        let (Some(seen), Some(unique)) = (&mut self.unique, &self.scrape.unique) else { return items };
         let mut new = Vec::new();
         for item in items {
-            match unique.key(&item) {
-                Key::Of(id, hash) if unique.admit(hash) => new.push(Item { id: Some(id), ..item }),
+            match unique.of(seen, &item) {
+                Key::Of(id, hash) if seen.admit(hash) => new.push(Item { id: Some(id), ..item }),
                 Key::Of(..) => {}
                 Key::Missing(name) => {
                     let reason = format!("`{name}` is null, and by it `unique` tells one record from another");

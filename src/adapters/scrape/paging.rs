@@ -7,9 +7,10 @@ use url::Url;
 use super::css::Css;
 use super::page::Page;
 use super::select::{TooSlow, Watch, matches};
-use super::settings::{Field, Fields, Texts};
+use super::settings::{Field, Fields};
 use crate::context::shown_url;
 use crate::source::Problem;
+use crate::words::Texts;
 
 /// The most pages of one list.
 const PAGES_MAX: u16 = 100;

@@ -369,15 +369,13 @@ fn pick(field: &Field) -> Result<Pick, String> {
 mod tests {
     use serde_json::json;
 
-    use super::super::{STOCKS_EXAMPLE, Timeout};
+    use super::super::STOCKS_EXAMPLE;
     use super::*;
+    use crate::fetch::Timeout;
     use crate::source::Settings as _;
 
     fn problems(value: serde_json::Value) -> String {
-        let found = match serde_path_to_error::deserialize::<_, Scrape>(value) {
-            Ok(settings) => settings.problems(),
-            Err(error) => vec![Problem::from(error)],
-        };
+        let found = Scrape::read(value).map_or_else(|problems| problems, |settings| settings.problems());
         let lines: Vec<String> =
             found.iter().map(|problem| format!("{}: {}", problem.path.join("."), problem.message)).collect();
         lines.join("\n")
@@ -538,7 +536,7 @@ mod tests {
     #[test]
     fn a_duration_alone_is_the_total() {
         let timeout = |value| {
-            serde_json::from_value::<Scrape>(json!({ "url": "u", "fields": {}, "timeout": value })).unwrap().timeout
+            Scrape::read(json!({ "url": "u", "fields": {}, "timeout": value })).unwrap_or_else(|_| panic!()).ask.timeout
         };
         let millis = |timeout: Timeout| (timeout.connect.0.as_millis(), timeout.total.0.as_millis());
         assert_eq!(millis(Timeout::default()), (10_000, 30_000));

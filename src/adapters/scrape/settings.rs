@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::forms;
 use super::locale::Locale;
 use super::trust::{Jump, Scalar};
-use crate::units::Span;
+use crate::words::{Texts, Words};
 
 /// The fields of a record, in the order of the file, which is the order of their keys in `data`.
 #[derive(Clone, Serialize)]
@@ -266,26 +266,7 @@ pub enum OnMissing {
     Default,
 }
 
-/// One text, or several.
-#[derive(Debug, Clone, Serialize)]
-#[serde(transparent)]
-pub struct Texts(pub(super) Vec<String>);
-
-/// One word, or several.
-#[derive(Debug, Clone, Serialize)]
-#[serde(transparent)]
-pub struct Words(pub(super) Vec<String>);
-
 /// An end of a range: a number as its text, or open.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct Bound(pub(super) Option<String>);
-
-/// How long a fetch may take: `30s` in all, or `{ connect: 10s, total: 30s }`.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Timeout {
-    /// Until there is a connection, TLS included.
-    pub connect: Span,
-    /// Until the last byte of the page is there.
-    pub total: Span,
-}

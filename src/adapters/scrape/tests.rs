@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::Scrape;
-use super::asking::USER_AGENT;
 use crate::context::{Context, SystemClock};
+use crate::fetch::USER_AGENT;
 use crate::source::{Outcome, Settings, Source, SourceError};
 
 /// What the server does with one request.
@@ -68,7 +68,7 @@ impl Server {
             "fields": { "price": { "css": "b", "type": "number" } },
         });
         value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let settings: Scrape = serde_json::from_value(value).unwrap();
+        let settings = Scrape::read(value).unwrap_or_else(|problems| panic!("{problems:?}"));
         assert_eq!(settings.problems(), []);
         Settings::open(settings, &Context::new(Arc::new(SystemClock))).unwrap()
     }
@@ -503,21 +503,16 @@ fn requests_that_cannot_be_meant_are_refused() {
     let problems = |more: serde_json::Value| {
         let mut value = json!({ "url": "http://localhost/", "fields": { "price": "b" } });
         value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        match serde_json::from_value::<Scrape>(value) {
-            Err(error) => error.to_string(),
-            Ok(settings) => {
-                let problems = settings.problems();
-                let said: Vec<String> =
-                    problems.iter().map(|problem| format!("{}: {}", problem.path.join("."), problem.message)).collect();
-                said.join("; ")
-            }
-        }
+        let problems = Scrape::read(value).map_or_else(|problems| problems, |settings| settings.problems());
+        let said: Vec<String> =
+            problems.iter().map(|problem| format!("{}: {}", problem.path.join("."), problem.message)).collect();
+        said.join("; ")
     };
     assert_eq!(problems(json!({ "body": { "form": { "a": "b" } } })), "");
     insta::assert_snapshot!(problems(json!({ "method": "GET", "body": { "text": "a" } })), @"method: GET has no body; write POST, or put it into the address");
     insta::assert_snapshot!(problems(json!({ "body": { "text": "a", "json": 1 } })), @r#"body: write one of `form: { name: value }`, `json: …` and `text: "…"`"#);
     insta::assert_snapshot!(problems(json!({ "body": { "json": 1, "type": "text/xml" } })), @"body: `type` is for `text`; form and json have their own");
-    insta::assert_snapshot!(problems(json!({ "proxy": "proxy:3128" })), @"a proxy is written as http://proxy:3128, https://… or socks5h://127.0.0.1:1080");
+    insta::assert_snapshot!(problems(json!({ "proxy": "proxy:3128" })), @"proxy: a proxy is written as http://proxy:3128, https://… or socks5h://127.0.0.1:1080");
     insta::assert_snapshot!(problems(json!({ "auth": { "basic": { "user": "a:b", "password": "c" } } })), @"auth.basic.user: has a colon in it, which cannot be sent this way");
 }
 

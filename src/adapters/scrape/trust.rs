@@ -8,7 +8,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::number::Decimal;
-use super::settings::{OnMissing, Words};
+use super::settings::OnMissing;
+use crate::words::Words;
 
 /// So many different values in a row make a new level, unless the file says otherwise.
 const MOVES: u32 = 5;

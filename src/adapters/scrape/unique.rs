@@ -1,54 +1,27 @@
-//! `unique`: each thing of a list is written once, however long the list shows it.
-//!
-//! A record's id is made of its key, so that it is known again in whatever the process left behind. Which keys were
-//! written is remembered as hashes of 64 bits, in generations: whatever is still shown goes over into the youngest, and the
-//! oldest is forgotten whole, once there are enough others, or once it is too old. The hashes are saved in small parts beside
-//! the cursor: a tick saves only the parts that it changed, in the same frame as its lines.
+//! `unique`: each row of a page is written once, however long the page shows it.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
-use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use data_encoding::{BASE32HEX_NOPAD, BASE64_NOPAD};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::value::{RawValue, to_raw_value};
 
 use super::emit::members;
-use super::settings::Texts;
 use crate::item::Item;
 use crate::source::Problem;
+use crate::unique::{Limits, REMEMBER, Seen};
 use crate::units::Span;
-
-/// How many keys are remembered at least, where the file does not say.
-const REMEMBER: u32 = 100_000;
-/// The fewest and the most. A page may have some thousand rows, which all have to be remembered; a million take some
-/// 50 MB.
-const REMEMBER_MIN: u32 = 1000;
-const REMEMBER_MAX: u32 = 1_000_000;
-/// What is forgotten sooner is shown again by the next page.
-const KEEP_MIN: Duration = Duration::from_mins(1);
-/// Longer is for ever.
-const KEEP_MAX: Duration = Duration::from_hours(24 * 3660);
-/// Where keys are forgotten after a time, a generation is so much of it: that exactly are they forgotten.
-const GENERATIONS: i32 = 8;
-/// Hashes in one part: what is saved again when one is added is at most 3 KB.
-const PART_HASHES: usize = 256;
-/// How ids of such records begin.
-const LETTER: &str = "u_";
+use crate::words::Texts;
 
 /// By what a record is known again: a field, several, or `{ key, remember, keep }`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Unique {
     /// The fields that together name it.
     pub(super) key: Vec<String>,
-    /// How many are remembered at least.
-    remember: u32,
-    /// How long each is remembered at most that is not shown any more.
-    keep: Option<Span>,
+    /// How much is remembered.
+    #[serde(flatten)]
+    limits: Limits,
 }
 
 /// The long form.
@@ -83,57 +56,28 @@ impl Unique {
             problems
                 .push(Problem::new(["unique"], "name the field that tells one record from another, such as `link`"));
         }
-        if !(REMEMBER_MIN..=REMEMBER_MAX).contains(&self.remember) {
-            problems.push(Problem::new(["unique", "remember"], format!("from {REMEMBER_MIN} to {REMEMBER_MAX}")));
-        }
-        if self.keep.is_some_and(|keep| !(KEEP_MIN..=KEEP_MAX).contains(&keep.0)) {
-            problems.push(Problem::new(["unique", "keep"], "from 1m to ten years; leave it out for longer"));
-        }
+        problems.extend(self.limits.problems("unique"));
         problems
     }
-}
 
-/// The keys that were written.
-pub(super) struct Seen {
-    unique: Unique,
-    /// The source's name: equal keys of two sources are two records.
-    source: String,
-    /// What tells parts of another key from those of this.
-    mark: String,
-    /// The youngest is the last. A key is in one of them.
-    generations: VecDeque<Generation>,
-    /// The time of the tick.
-    now: DateTime<Utc>,
-    /// The number of the part that grows, what is in it, and whether it is to be saved.
-    last: u32,
-    part: Vec<u64>,
-    is_changed: bool,
-    /// The parts that are full and are to be saved.
-    full: Vec<(u32, u64, Vec<u64>)>,
-    /// The parts that are or will be saved, and the generation of each.
-    saved: BTreeMap<u32, u64>,
-    /// Those that are to be forgotten.
-    gone: Vec<u32>,
-}
+    /// Where what was written is remembered.
+    pub(super) fn seen(&self, source: &str) -> Seen {
+        Seen::new(&self.key.join("\0"), source, self.limits)
+    }
 
-/// Keys that were shown last at about one time.
-struct Generation {
-    number: u64,
-    /// When it began: what is in the one before was shown last before that.
-    begun: DateTime<Utc>,
-    hashes: HashSet<u64>,
-}
-
-/// A part as it is saved.
-#[derive(Serialize, Deserialize)]
-struct Part {
-    key: String,
-    generation: u64,
-    /// When that began, where time counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    begun: Option<DateTime<Utc>>,
-    /// In base 64, 8 bytes each.
-    hashes: String,
+    /// The record's key, of its data.
+    pub(super) fn of(&self, seen: &Seen, item: &Item) -> Key {
+        let members = members(item.data.get());
+        let mut values = Vec::new();
+        for name in &self.key {
+            match members.get(name.as_str()).map_or("null", |value| value.get()) {
+                "null" => return Key::Missing(name.clone()),
+                value => values.push(value),
+            }
+        }
+        let (id, hash) = seen.made(values);
+        Key::Of(id, hash)
+    }
 }
 
 /// What a record's key is.
@@ -143,210 +87,6 @@ pub(super) enum Key {
     Of(String, u64),
     /// The field of this name is null.
     Missing(String),
-}
-
-impl Seen {
-    pub(super) fn new(unique: Unique, source: &str) -> Self {
-        let mark = blake3::hash(unique.key.join("\0").as_bytes()).to_hex()[..8].to_owned();
-        Self {
-            unique,
-            source: source.to_owned(),
-            mark,
-            generations: VecDeque::from([Generation::new(0, DateTime::UNIX_EPOCH)]),
-            now: DateTime::UNIX_EPOCH,
-            last: 0,
-            part: Vec::new(),
-            is_changed: false,
-            full: Vec::new(),
-            saved: BTreeMap::new(),
-            gone: Vec::new(),
-        }
-    }
-
-    /// Takes up what was saved, and the ids of records that are written and were not saved with it.
-    pub(super) fn recall(&mut self, parts: &BTreeMap<u32, Box<RawValue>>, written: &[String], now: DateTime<Utc>) {
-        self.now = now;
-        let mut all: BTreeMap<u64, Generation> = BTreeMap::new();
-        for (number, part) in parts {
-            self.last = self.last.max(*number);
-            let part = serde_json::from_str::<Part>(part.get()).ok();
-            let Some(part) = part.filter(|part| part.key == self.mark) else {
-                self.gone.push(*number);
-                continue;
-            };
-            let hashes = hashes_of(&part);
-            let new = || Generation::new(part.generation, part.begun.unwrap_or(now));
-            all.entry(part.generation).or_insert_with(new).hashes.extend(&hashes);
-            self.saved.insert(*number, part.generation);
-            // The last one goes on growing.
-            self.part = hashes;
-        }
-        self.generations = all.into_values().collect();
-        if self.generations.is_empty() {
-            self.generations.push_back(Generation::new(0, now));
-        }
-        // What has gone over into a younger one is still in the saved parts of the older.
-        for young in (1..self.generations.len()).rev() {
-            let hashes = std::mem::take(&mut self.generations[young].hashes);
-            self.generations.range_mut(..young).for_each(|old| old.hashes.retain(|hash| !hashes.contains(hash)));
-            self.generations[young].hashes = hashes;
-        }
-        if self.saved.get(&self.last) != Some(&self.young().number) || self.part.len() >= PART_HASHES {
-            self.last += 1;
-            self.part.clear();
-        }
-        self.forget();
-        for hash in written.iter().filter_map(|id| hash_of(id)) {
-            self.admit(hash);
-        }
-    }
-
-    /// A tick begins. What has not been shown for too long is forgotten.
-    pub(super) fn begin(&mut self, now: DateTime<Utc>) {
-        self.now = now;
-        let Some(keep) = self.keep() else { return };
-        if !self.young().hashes.is_empty() && now - self.young().begun >= keep / GENERATIONS {
-            self.grow_old();
-        }
-        while self.generations.get(1).is_some_and(|next| now - next.begun >= keep) {
-            self.generations.pop_front();
-        }
-        self.forget();
-    }
-
-    fn keep(&self) -> Option<TimeDelta> {
-        self.unique.keep.and_then(|keep| TimeDelta::from_std(keep.0).ok())
-    }
-
-    fn young(&self) -> &Generation {
-        self.generations.back().expect("invariant: there is one")
-    }
-
-    /// The record's key, of its data.
-    pub(super) fn key(&self, item: &Item) -> Key {
-        let members = members(item.data.get());
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(self.source.as_bytes());
-        for name in &self.unique.key {
-            let value = members.get(name.as_str()).map_or("null", |value| value.get());
-            if value == "null" {
-                return Key::Missing(name.clone());
-            }
-            hasher.update(&(value.len() as u64).to_le_bytes());
-            hasher.update(value.as_bytes());
-        }
-        let hash = hasher.finalize();
-        let mut id = format!("{LETTER}{}", BASE32HEX_NOPAD.encode(&hash.as_bytes()[..10]).to_ascii_lowercase());
-        if let Some(keep) = self.keep() {
-            // What was forgotten is another record when it comes again, which is later by this at least.
-            let day = self.now.timestamp().div_euclid(keep.num_seconds());
-            id.extend(["_", &format!("{day:x}")]);
-        }
-        let short = hash_of(&id).expect("invariant: an id of ours has its hash");
-        Key::Of(id, short)
-    }
-
-    /// Whether a key was written already.
-    pub(super) fn has(&self, hash: u64) -> bool {
-        self.generations.iter().any(|generation| generation.hashes.contains(&hash))
-    }
-
-    /// The names that make the key.
-    pub(super) fn names(&self) -> &[String] {
-        &self.unique.key
-    }
-
-    /// Whether a key is new. It is not the next time.
-    pub(super) fn admit(&mut self, hash: u64) -> bool {
-        if self.young().hashes.contains(&hash) {
-            return false;
-        }
-        // What is still shown is taken along into the youngest generation.
-        let is_new = !self.generations.iter_mut().any(|generation| generation.hashes.remove(&hash));
-        if self.young().hashes.len() >= self.unique.remember as usize {
-            self.grow_old();
-        }
-        let young = self.generations.back_mut().expect("invariant: there is one");
-        young.hashes.insert(hash);
-        let generation = young.number;
-        if self.part.len() >= PART_HASHES {
-            self.begin_part();
-        }
-        self.part.push(hash);
-        self.is_changed = true;
-        self.saved.insert(self.last, generation);
-        is_new
-    }
-
-    fn begin_part(&mut self) {
-        let part = std::mem::take(&mut self.part);
-        if std::mem::take(&mut self.is_changed) {
-            self.full.push((self.last, self.young().number, part));
-        }
-        self.last += 1;
-    }
-
-    fn grow_old(&mut self) {
-        self.begin_part();
-        self.generations.push_back(Generation::new(self.young().number + 1, self.now));
-        self.forget();
-    }
-
-    /// Forgets the oldest generations, as long as the others are enough, and what was saved of those that are forgotten.
-    fn forget(&mut self) {
-        let mut all: usize = self.generations.iter().map(|generation| generation.hashes.len()).sum();
-        while self.generations.len() > 1 && all - self.generations[0].hashes.len() >= self.unique.remember as usize {
-            all -= self.generations[0].hashes.len();
-            self.generations.pop_front();
-        }
-        let oldest = self.generations[0].number;
-        let gone = &mut self.gone;
-        self.saved.retain(|number, generation| {
-            let is_kept = *generation >= oldest;
-            gone.extend((!is_kept).then_some(*number));
-            is_kept
-        });
-    }
-
-    /// The parts that are to be saved with the records that were admitted; `None` forgets one.
-    pub(super) fn parts(&mut self) -> Vec<(u32, Option<Box<RawValue>>)> {
-        let mut parts: Vec<_> = std::mem::take(&mut self.gone).into_iter().map(|number| (number, None)).collect();
-        for (number, generation, hashes) in std::mem::take(&mut self.full) {
-            if self.saved.contains_key(&number) {
-                parts.push((number, Some(self.packed(generation, &hashes))));
-            }
-        }
-        if std::mem::take(&mut self.is_changed) {
-            parts.push((self.last, Some(self.packed(self.young().number, &self.part))));
-        }
-        parts
-    }
-
-    fn packed(&self, generation: u64, hashes: &[u64]) -> Box<RawValue> {
-        let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
-        let is_it = |known: &&Generation| known.number == generation && self.unique.keep.is_some();
-        let begun = self.generations.iter().find(is_it).map(|known| known.begun);
-        let part = Part { key: self.mark.clone(), generation, begun, hashes: BASE64_NOPAD.encode(&bytes) };
-        to_raw_value(&part).expect("invariant: our own types have a JSON form")
-    }
-}
-
-impl Generation {
-    fn new(number: u64, begun: DateTime<Utc>) -> Self {
-        Self { number, begun, hashes: HashSet::new() }
-    }
-}
-
-fn hashes_of(part: &Part) -> Vec<u64> {
-    let bytes = BASE64_NOPAD.decode(part.hashes.as_bytes()).unwrap_or_default();
-    bytes.chunks_exact(8).map(|hash| u64::from_le_bytes(hash.try_into().expect("invariant: chunks of eight"))).collect()
-}
-
-/// The hash of an id that was made of a key.
-fn hash_of(id: &str) -> Option<u64> {
-    let digits = id.strip_prefix(LETTER)?.split('_').next()?.to_ascii_uppercase();
-    let bytes = BASE32HEX_NOPAD.decode(digits.as_bytes()).ok()?;
-    Some(u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?))
 }
 
 impl<'de> Deserialize<'de> for Unique {
@@ -360,17 +100,17 @@ impl<'de> Deserialize<'de> for Unique {
             }
 
             fn visit_str<E>(self, name: &str) -> Result<Unique, E> {
-                Ok(Unique { key: vec![name.to_owned()], remember: REMEMBER, keep: None })
+                Ok(Unique { key: vec![name.to_owned()], limits: Limits::default() })
             }
 
             fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Unique, A::Error> {
                 let key = Vec::deserialize(SeqAccessDeserializer::new(list))?;
-                Ok(Unique { key, remember: REMEMBER, keep: None })
+                Ok(Unique { key, limits: Limits::default() })
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Unique, A::Error> {
                 let UniqueKeys { key, remember, keep } = UniqueKeys::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Unique { key: key.0, remember, keep })
+                Ok(Unique { key: key.0, limits: Limits { remember, keep } })
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -392,103 +132,17 @@ impl JsonSchema for Unique {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    type Store = BTreeMap<u32, Box<RawValue>>;
-
-    fn seen(remember: u32) -> Seen {
-        Seen::new(Unique { key: vec!["link".into()], remember, keep: None }, "news")
-    }
-
-    fn at(hour: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_795_000_000 + hour * 3600, 0).unwrap()
-    }
-
-    /// Saves as the driver does; how many bytes that were.
-    fn save(seen: &mut Seen, store: &mut Store) -> usize {
-        let parts = seen.parts();
-        let bytes = parts.iter().filter_map(|(_, part)| part.as_ref()).map(|part| part.get().len()).sum();
-        for (number, part) in parts {
-            match part {
-                Some(part) => drop(store.insert(number, part)),
-                None => drop(store.remove(&number)),
-            }
-        }
-        bytes
-    }
-
-    fn restarted(store: &Store, remember: u32) -> Seen {
-        let mut seen = seen(remember);
-        seen.recall(store, &[], at(0));
-        seen
-    }
+    use serde_json::value::to_raw_value;
 
     fn item(data: &serde_json::Value) -> Item {
         Item { id: None, kind: "row".into(), published_at: None, data: to_raw_value(data).unwrap() }
     }
 
     #[test]
-    fn a_key_is_new_once_over_restarts() {
-        let mut store = Store::new();
-        let mut all = seen(1000);
-        for round in 0..20_u64 {
-            for hash in round * 100..(round + 1) * 100 {
-                assert!(all.admit(hash), "{hash}");
-                assert!(!all.admit(hash), "{hash}");
-            }
-            assert!(save(&mut all, &mut store) < 8000, "only what has changed is saved");
-            if round % 3 == 0 {
-                all = restarted(&store, 1000);
-            }
-        }
-        let mut again = restarted(&store, 1000);
-        assert!((1000..2000).all(|hash| !again.admit(hash)), "the last thousand are known");
-        assert!(store.values().map(|part| part.get().len()).sum::<usize>() < 40_000, "what is saved is bounded");
-    }
-
-    /// What is shown for ever is written once, though ten times as much as is remembered comes and goes.
-    #[test]
-    fn what_is_still_shown_is_not_forgotten() {
-        let (mut store, mut all) = (Store::new(), seen(1000));
-        assert!(all.admit(7));
-        for hash in 1000..20_000 {
-            all.admit(hash);
-            assert!(!all.admit(7), "{hash}");
-            if hash % 500 == 0 {
-                save(&mut all, &mut store);
-                all = restarted(&store, 1000);
-            }
-        }
-        assert!(all.generations.iter().map(|generation| generation.hashes.len()).sum::<usize>() <= 2000);
-        assert!(all.admit(1000), "the oldest are forgotten");
-    }
-
-    #[test]
-    fn what_is_written_and_not_saved_is_known() {
-        let mut all = seen(1000);
-        let Key::Of(id, hash) = all.key(&item(&json!({ "link": "/a" }))) else { panic!() };
-        all.recall(&Store::new(), &[id, "r_1_0_abc".into()], at(0));
-        assert!(!all.admit(hash));
-        assert_eq!(all.parts().len(), 1, "and is saved with the next");
-    }
-
-    #[test]
-    fn another_key_forgets_the_parts_of_this() {
-        let (mut store, mut all) = (Store::new(), seen(1000));
-        all.admit(7);
-        save(&mut all, &mut store);
-        let mut other = Seen::new(Unique { key: vec!["title".into()], remember: 1000, keep: None }, "news");
-        other.recall(&store, &[], at(0));
-        assert!(other.admit(7));
-        save(&mut other, &mut store);
-        assert_eq!(store.len(), 1);
-        assert!(!restarted(&store, 1000).has(7));
-    }
-
-    #[test]
     fn a_key_is_of_its_fields_and_its_source() {
-        let two = Unique { key: vec!["a".into(), "b".into()], remember: 1000, keep: None };
-        let [one, other] = ["one", "other"].map(|source| Seen::new(two.clone(), source));
-        let id = |seen: &Seen, data| match seen.key(&item(&data)) {
+        let two: Unique = serde_json::from_value(json!(["a", "b"])).unwrap();
+        let [one, other] = ["one", "other"].map(|source| two.seen(source));
+        let id = |seen: &Seen, data| match two.of(seen, &item(&data)) {
             Key::Of(id, _) => id,
             Key::Missing(name) => name,
         };
@@ -499,118 +153,5 @@ mod tests {
         assert_ne!(first, id(&one, json!({ "a": "x", "b": 2 })));
         assert_eq!(id(&one, json!({ "a": "x", "b": null })), "b");
         assert_eq!(id(&one, json!({ "b": 1 })), "a");
-    }
-
-    /// As `seen`, for a day.
-    fn seen_for_a_day(remember: u32) -> Seen {
-        let keep = Some(Span(Duration::from_hours(24)));
-        Seen::new(Unique { key: vec!["link".into()], remember, keep }, "news")
-    }
-
-    /// Shown until the fifth hour, over restarts: it is known for a day after that, and forgotten three hours later.
-    #[test]
-    fn what_is_not_shown_any_more_is_forgotten_after_its_time() {
-        let (mut store, mut all) = (Store::new(), seen_for_a_day(1000));
-        let mut is_new = Vec::new();
-        for hour in 0..72 {
-            all.begin(at(hour));
-            if hour <= 5 || hour == 29 || hour > 29 + 27 {
-                is_new.extend(all.admit(7).then_some(hour));
-            }
-            // Something else that is shown all the time, and things that come and go.
-            assert_eq!(all.admit(8), hour == 0, "{hour}");
-            assert!(all.admit(1000 + u64::try_from(hour).unwrap()));
-            save(&mut all, &mut store);
-            if hour % 7 == 0 {
-                all = seen_for_a_day(1000);
-                all.recall(&store, &[], at(hour));
-            }
-        }
-        assert_eq!(is_new, [0, 29 + 28], "in the 29th hour it is known, and after 28 hours more it is new");
-        assert!(all.generations.len() <= 10, "{}", all.generations.len());
-        let kept: usize = all.generations.iter().map(|generation| generation.hashes.len()).sum();
-        assert!((24..=30).contains(&kept), "what came within a day, and little more: {kept}");
-        let hashes: usize =
-            store.values().map(|part| hashes_of(&serde_json::from_str(part.get()).unwrap()).len()).sum();
-        assert!(hashes <= 50, "nor is more saved: {hashes}");
-        // Nothing at all is shown for two days.
-        all.begin(at(72 + 48));
-        all.begin(at(72 + 96));
-        assert!(!all.has(8));
-    }
-
-    /// One that is forgotten and comes again is another record: stores know records by their ids.
-    #[test]
-    fn what_comes_again_has_another_id() {
-        let mut all = seen_for_a_day(1000);
-        let mut hours = 0..;
-        let mut id = |hour| {
-            hours.by_ref().take_while(|at_hour| *at_hour < hour).for_each(|hour| all.begin(at(hour)));
-            all.begin(at(hour));
-            let Key::Of(id, hash) = all.key(&item(&json!({ "link": "/a" }))) else { panic!() };
-            assert_eq!(hash_of(&id), Some(hash), "{id}");
-            (all.admit(hash), id)
-        };
-        let ids = [id(0), id(20), id(44 + 25), id(44 + 26)];
-        assert_eq!(ids.each_ref().map(|(is_new, _)| *is_new), [true, false, true, false]);
-        assert_ne!(ids[0].1, ids[2].1);
-        // The same over a restart, whichever day it was written on.
-        let mut again = seen_for_a_day(1000);
-        again.recall(&Store::new(), &[ids[0].1.clone()], at(70));
-        let Key::Of(_, hash) = again.key(&item(&json!({ "link": "/a" }))) else { panic!() };
-        assert!(!again.admit(hash));
-    }
-
-    /// A file that says `keep` from now on begins with what it knows.
-    #[test]
-    fn a_time_may_be_said_later() {
-        let (mut store, mut all) = (Store::new(), seen(1000));
-        all.admit(7);
-        save(&mut all, &mut store);
-        let mut all = seen_for_a_day(1000);
-        all.recall(&store, &[], at(100));
-        all.begin(at(123));
-        assert!(all.has(7));
-        all.begin(at(148));
-        assert!(!all.has(7));
-    }
-
-    fn places(seen: &Seen) -> usize {
-        seen.generations.iter().map(|generation| generation.hashes.capacity()).sum()
-    }
-
-    /// The same with a time: a million keys a day, and a day is what is kept.
-    #[test]
-    fn a_million_keys_a_day_take_bounded_memory() {
-        let mut all = seen_for_a_day(REMEMBER_MAX);
-        let (mut most, mut saved) = (0, 0);
-        for hour in 0..24 * 4 {
-            all.begin(at(hour));
-            for number in 0..42_000_u64 {
-                let hash = u64::try_from(hour).unwrap() * 42_000 + number;
-                assert!(all.admit(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-            }
-            all.parts();
-            most = most.max(places(&all));
-            saved = saved.max(all.saved.len());
-        }
-        assert!(most <= 4_000_000, "{most} places");
-        assert!(saved <= 2 * REMEMBER_MAX as usize / PART_HASHES + 20, "{saved} parts");
-    }
-
-    /// The pass test of a long life: a million keys, and memory that does not grow with more.
-    #[test]
-    fn g16_a_million_keys_take_bounded_memory() {
-        let mut all = seen(REMEMBER_MAX);
-        for hash in 0..3_000_000_u64 {
-            // As a driver does, now and then.
-            if hash % 100_000 == 0 {
-                all.parts();
-            }
-            assert!(all.admit(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        }
-        assert!(places(&all) <= 4_000_000, "two tables of two million places");
-        assert!(all.saved.len() <= 2 * REMEMBER_MAX as usize / PART_HASHES + 2);
-        assert!(all.full.len() <= 100_000 / PART_HASHES + 1);
     }
 }

@@ -18,14 +18,13 @@ use super::history::{History, ROWS_MAX};
 use super::keep::Kept;
 use super::memory::{Known, address};
 use super::paging::{Leads, Paging, is_same_site, target};
-use super::placeholder::Values;
 use super::plan::Plan;
 use super::reading::Reading;
 use super::render::{self, Drawing};
 use super::round::{Content, Read, Round, Visit};
 use super::{Pages, Scrape, refusal, same};
 use crate::context::Context;
-use crate::fetch::{Answer, Body, Fetcher, Request};
+use crate::fetch::{Answer, Body, Fetcher, Request, Values, source_error};
 use crate::item::{Finding, Reject};
 use crate::secrets;
 use crate::source::{Outcome, SourceError};
@@ -160,7 +159,7 @@ impl Pages {
             }
             Answer::Refused(StatusCode::NOT_FOUND | StatusCode::GONE, _) if may_end => return Ok(None),
             Answer::Refused(status, body) => {
-                let error = self.context.compute(move || refusal::source_error(status, body)).await;
+                let error = self.context.compute(move || source_error(status, body, refusal::words)).await;
                 return Err(error.unwrap_or_else(SourceError::Lost));
             }
             Answer::Page(body) => body,
@@ -253,7 +252,7 @@ impl Pages {
             links: self.links.as_ref().filter(|_| !is_detail).map(Arc::clone),
             links_max: self.scrape.follow.as_ref().map_or(0, |follow| follow.max.into()),
             encoding: self.encoding,
-            body_max: self.scrape.max_body.0,
+            body_max: self.scrape.ask.max_body.0,
             wants,
             explains,
             hash,
@@ -309,7 +308,7 @@ impl Pages {
 
     /// An address of the site that the file is about.
     pub(super) fn site(&self) -> Url {
-        super::asking::page_url(&self.scrape.url).expect("invariant: the address was checked")
+        crate::fetch::page_url(&self.scrape.url).expect("invariant: the address was checked")
     }
 
     /// What a page became, as it is or as it is remembered.

@@ -1,4 +1,4 @@
-//! The keys of a stream's file that are not about how it is asked for.
+//! What the keys of a stream's file are made of.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,47 +8,15 @@ use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use super::standin::AskKeys;
 pub use super::standin::MessageKeys;
 use crate::source::Problem;
 use crate::units::{Size, Span};
 
-/// Where the stream is, and how it is read.
-#[derive(Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StreamKeys {
-    /// The stream's address.
-    pub url: String,
-    /// Which types of events become records: `[update, delete]`. All by default; an event that names no type is of the type
-    /// `message`. Others show that the server lives. An event `error` becomes one only where it is named here: otherwise the
-    /// server says by it that it fails.
-    #[serde(default)]
-    pub events: Vec<String>,
-    /// After how long without a byte the connection is dead: 60s by default. Comments count as life.
-    #[serde(default = "default_idle")]
-    pub idle: Span,
-    /// How it goes on after a break: by the `header`, which is the default, the server is told the id of the last event, as it
-    /// was. `off` for a server that goes wrong by that.
-    #[serde(default)]
-    pub last_event_id: Resume,
-    /// Where the stream begins when nothing was read yet: `{ query: { since: now-1h } }` or `{ id: "17" }`. Once an id has come
-    /// that counts instead.
-    #[serde(default)]
-    pub start: StartKeys,
-    /// The longest event, 4MiB by default. A longer one becomes a reject with its beginning.
-    #[serde(default = "default_max_event")]
-    pub max_event: Size,
-    /// How the stream is coded on its way: `off`, the default, or `gzip`, for a server that sends on at once what it
-    /// compresses.
-    #[serde(default)]
-    pub compression: Compression,
-}
-
-fn default_idle() -> Span {
+pub(super) fn default_idle() -> Span {
     Span(Duration::from_mins(1))
 }
 
-fn default_max_event() -> Size {
+pub(super) fn default_max_event() -> Size {
     Size(4 << 20)
 }
 

@@ -1,74 +1,17 @@
 //! What will be shared by all adapters, until it is there.
-#![allow(missing_docs, clippy::pedantic)]
+#![allow(missing_docs, unreachable_pub, clippy::pedantic, clippy::ptr_arg, clippy::default_constructed_unit_structs)]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use url::Url;
 
-use crate::auth::Auth;
-use crate::context::{Context, HttpOptions};
-use crate::fetch::{Fetcher, Manners, Request};
 use crate::item::{Item, Reject, keep_json};
 use crate::outcome::Outcome;
 use crate::source::Problem;
-
-#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct AskKeys {
-    pub headers: BTreeMap<String, String>,
-    pub auth: Option<Auth>,
-    pub manners: Manners,
-}
-
-impl AskKeys {
-    pub fn fetcher(&self, context: &Context, _site: Option<&Url>) -> anyhow::Result<Fetcher> {
-        let options = HttpOptions { connect_timeout: Duration::from_secs(10), proxy: None, unverified: false };
-        Ok(Fetcher::new(context.http(options)?, context, self.manners.clone(), true))
-    }
-
-    pub fn request(
-        &self,
-        url: Result<Url, String>,
-        accept: HeaderValue,
-        _fill: &dyn Fn(&str) -> Result<String, String>,
-    ) -> Result<Request, Vec<Problem>> {
-        let headers: HeaderMap = self
-            .headers
-            .iter()
-            .filter_map(|(name, value)| {
-                Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
-            })
-            .collect();
-        Ok(Request {
-            method: http::Method::GET,
-            url: url.map_err(|message| vec![Problem::new(["url"], message)])?,
-            payload: None,
-            headers,
-            auth: self.auth.clone(),
-            user_agent: HeaderValue::from_static("tapline"),
-            accept,
-            total: Duration::from_secs(30),
-            body_max: 8 << 20,
-            redirects_max: 5,
-        })
-    }
-}
-
-pub fn page_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text)
-        .map_err(|error| format!("not a URL ({error}); write it whole, such as https://example.com/page"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("`{}:` is not fetched; write an address with https: or http:", url.scheme()));
-    }
-    Ok(url)
-}
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -12,14 +12,14 @@ use http::{HeaderMap, StatusCode};
 use url::Url;
 
 use crate::context::shown_url;
-use crate::fetch::block;
+use crate::fetch::{block, plain_words};
 use crate::source::SourceError;
 
 /// How many characters of a body's own words are shown.
 const WORDS_MAX: usize = 300;
 
 /// How much of a body is looked at for them.
-const CHARACTERS_LOOKED_AT: usize = 20_000;
+const BYTES_LOOKED_AT: usize = 16 * 1024;
 
 /// An answer that is not what was asked for.
 pub(in super::super) struct Refusal<'a> {
@@ -92,23 +92,11 @@ impl Refusal<'_> {
     }
 }
 
-/// The words of a body: of JSON what stands there, of a page what is not tags.
+/// The words of a body: of JSON what stands there, of a page what is for people.
 fn said(page: &str) -> String {
-    let mut text = String::new();
-    let mut in_tag = false;
-    for character in page.chars().take(CHARACTERS_LOOKED_AT) {
-        match character {
-            '<' => in_tag = true,
-            '>' if in_tag => {
-                in_tag = false;
-                text.push(' ');
-            }
-            _ if in_tag => {}
-            _ if character.is_control() => text.push(' '),
-            _ => text.push(character),
-        }
-    }
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(WORDS_MAX).collect()
+    let page = &page[..page.floor_char_boundary(BYTES_LOOKED_AT)];
+    let words = plain_words(page);
+    words.chars().filter(|letter| !letter.is_control()).take(WORDS_MAX).collect()
 }
 
 #[cfg(test)]
@@ -167,7 +155,7 @@ mod tests {
                 None,
                 "refused: 401 Unauthorized: \"{\\\"error\\\":\\\"x\\\"}\"; check `auth`",
             ),
-            (403, &html, "<h1>No\u{1b}[31m</h1>", None, "blocked: 403 Forbidden: \"No [31m\""),
+            (403, &html, "<h1>No\u{1b}[31m</h1>", None, "blocked: 403 Forbidden: \"No[31m\""),
             (403, &[("cf-ray", "8c")], "", None, "blocked: 403 Forbidden; Cloudflare (by cf-ray) guards the site"),
             (404, &[], "", None, "refused: 404 Not Found; check `url`"),
             (410, &[], "", Some(9), "refused: 410 Gone; check `url`"),

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::Scrape;
 use super::super::extract::extract;
 use super::super::plan::Plan;
+use crate::source::Settings as _;
 
 /// A word that YAML takes for itself only in quotes.
 const NO_WORDS: [&str; 10] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "none"];
@@ -44,7 +45,7 @@ impl Rule {
         if let Some(records) = records {
             settings["records"] = records.into();
         }
-        let plan = serde_json::from_value::<Scrape>(settings).ok().and_then(|settings| Plan::compile(&settings).ok());
+        let plan = Scrape::read(settings).ok().and_then(|settings| Plan::compile(&settings).ok());
         let mut found = Vec::new();
         if plan.is_none_or(|plan| extract(&plan, html, Some(&mut found)).is_err()) {
             return Vec::new();

@@ -19,29 +19,29 @@ const OFFSET_MAX: u32 = 100_000;
 
 /// What may stand in braces, beside dates.
 #[derive(Clone, Copy)]
-pub(super) struct Names<'a> {
+pub struct Names<'a> {
     /// The names of `for_each`.
-    pub(super) variables: &'a [String],
+    pub variables: &'a [String],
     /// Whether pages are counted.
-    pub(super) has_page: bool,
+    pub has_page: bool,
 }
 
 /// What is put in.
 #[derive(Clone, Copy)]
-pub(super) struct Values<'a> {
+pub struct Values<'a> {
     /// In the order of the names.
-    pub(super) variables: &'a [String],
+    pub variables: &'a [String],
     /// The scheduled time of the tick.
-    pub(super) at: DateTime<Utc>,
+    pub at: DateTime<Utc>,
     /// The source's.
-    pub(super) timezone: Tz,
+    pub timezone: Tz,
     /// The number of the page.
-    pub(super) page: i64,
+    pub page: i64,
 }
 
 /// A text with placeholders.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Filled {
+pub struct Filled {
     parts: Vec<Part>,
 }
 
@@ -80,7 +80,7 @@ impl Filled {
     ///
     /// # Errors
     /// In words, with the place in the text.
-    pub(super) fn strict(text: &str, names: Names<'_>) -> Result<Self, String> {
+    pub fn strict(text: &str, names: Names<'_>) -> Result<Self, String> {
         let mut parts = Vec::new();
         for piece in pieces(text)? {
             match piece {
@@ -97,7 +97,7 @@ impl Filled {
     ///
     /// # Errors
     /// When something is nearly one.
-    pub(super) fn loose(text: &str, names: Names<'_>) -> Result<Self, String> {
+    pub fn loose(text: &str, names: Names<'_>) -> Result<Self, String> {
         let mut parts = Vec::new();
         let (mut plain, mut rest) = (String::new(), text);
         while let Some(at) = rest.find('{') {
@@ -129,12 +129,12 @@ impl Filled {
     }
 
     /// Whether this variable stands in it.
-    pub(super) fn has_variable(&self, index: usize) -> bool {
+    pub fn has_variable(&self, index: usize) -> bool {
         self.parts.contains(&Part::Variable(index))
     }
 
     /// Whether the number of the page stands in it.
-    pub(super) fn has_page(&self) -> bool {
+    pub fn has_page(&self) -> bool {
         self.parts.contains(&Part::Page)
     }
 
@@ -143,7 +143,7 @@ impl Filled {
     }
 
     /// The text with values put in as they are.
-    pub(super) fn text(&self, values: &Values<'_>) -> String {
+    pub fn text(&self, values: &Values<'_>) -> String {
         let put = |part: &Part| match part {
             Part::Text(text) => text.clone(),
             Part::Variable(index) => values.variables.get(*index).cloned().unwrap_or_default(),
@@ -158,7 +158,7 @@ impl Filled {
     ///
     /// # Errors
     /// In words, when the text with values is no address, or a value would lead elsewhere.
-    pub(super) fn address(&self, values: &Values<'_>) -> Result<Url, String> {
+    pub fn address(&self, values: &Values<'_>) -> Result<Url, String> {
         let mut text = String::new();
         for part in &self.parts {
             match part {
@@ -174,7 +174,7 @@ impl Filled {
                 Part::Date { format, offset } => push_encoded(&mut text, &date(format, *offset, values), "/:,@"),
             }
         }
-        let url = super::asking::page_url(&text)?;
+        let url = super::page_url(&text)?;
         // A site's name alone has the path `/`.
         let slashes = |text: &str| text.matches('/').count().max(1);
         let end = text.find(['?', '#']).unwrap_or(text.len());
