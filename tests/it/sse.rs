@@ -274,6 +274,7 @@ async fn an_error_in_the_stream_is_said_and_the_server_left_alone() {
         control["why"].as_str().unwrap().contains("Broker transport failure") && control["ends"] == true,
         "{control}"
     );
+    wait_until("the end is said", LONG, || !entries(&tap, "lost").is_empty());
     let lost = &entries(&tap, "lost")[0]["data"]["why"];
     assert!(lost.as_str().unwrap().starts_with("the server says that it fails: "), "{lost}");
     sse.publish();
