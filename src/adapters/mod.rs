@@ -5,10 +5,15 @@
 
 pub mod feed;
 pub mod scrape;
+pub mod sse;
 pub mod x_stream;
 
 use crate::source::Adapter;
 
 /// Every adapter, in alphabetical order.
-pub const ADAPTERS: &[Adapter] =
-    &[Adapter::of::<feed::Feed>(), Adapter::of::<scrape::Scrape>(), Adapter::of::<x_stream::XStream>()];
+pub const ADAPTERS: &[Adapter] = &[
+    Adapter::of::<feed::Feed>(),
+    Adapter::of::<scrape::Scrape>(),
+    Adapter::of::<sse::Sse>(),
+    Adapter::of::<x_stream::XStream>(),
+];

@@ -9,6 +9,7 @@ pub mod mongo;
 pub mod oauth1;
 pub mod quote;
 pub mod server;
+pub mod sse;
 pub mod stores;
 pub mod stream;
 pub mod x;
@@ -59,4 +60,4 @@ pub struct Simulator {
 }
 
 /// Every simulator.
-pub const SIMULATORS: &[Simulator] = &[feed::SIMULATOR, quote::SIMULATOR, x::SIMULATOR];
+pub const SIMULATORS: &[Simulator] = &[feed::SIMULATOR, quote::SIMULATOR, sse::SIMULATOR, x::SIMULATOR];
