@@ -52,6 +52,8 @@ mod manners;
 mod nginx;
 // Signed requests as a server checks them, and keys that stand nowhere.
 mod signing;
+// The adapter `feed` against a simulated site and nginx: faults, restarts, kills.
+mod feed;
 // The adapter `x_stream` against the simulated X: everything that goes wrong there, and kills.
 mod x_stream;
 // The older protocol, signed.
