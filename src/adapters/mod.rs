@@ -4,11 +4,16 @@
 //! its two lines here. Tests then fail until it has fixtures, a simulator, an example and a page in `docs/`.
 
 pub mod feed;
+pub mod json;
 pub mod scrape;
 pub mod x_stream;
 
 use crate::source::Adapter;
 
 /// Every adapter, in alphabetical order.
-pub const ADAPTERS: &[Adapter] =
-    &[Adapter::of::<feed::Feed>(), Adapter::of::<scrape::Scrape>(), Adapter::of::<x_stream::XStream>()];
+pub const ADAPTERS: &[Adapter] = &[
+    Adapter::of::<feed::Feed>(),
+    Adapter::of::<json::Json>(),
+    Adapter::of::<scrape::Scrape>(),
+    Adapter::of::<x_stream::XStream>(),
+];

@@ -97,7 +97,8 @@ impl News {
             // Bytes that no document may have, and references that none knows.
             Some(Fault::Garbled) => {
                 let text = String::from_utf8_lossy(&body);
-                let garbled = text.replace(">News<", ">News\u{1} & more&nbsp;<").replace("\"News\"", "\"News & more&nbsp;\"");
+                let garbled =
+                    text.replace(">News<", ">News\u{1} & more&nbsp;<").replace("\"News\"", "\"News & more&nbsp;\"");
                 body = garbled.into_bytes();
             }
             // A wrong word about the encoding.

@@ -3,6 +3,7 @@
 //!
 //! To add one: write `simulator/<name>.rs` with a [`Simulator`], then add its two lines here.
 
+pub mod api;
 pub mod faults;
 pub mod feed;
 pub mod mongo;
@@ -59,4 +60,4 @@ pub struct Simulator {
 }
 
 /// Every simulator.
-pub const SIMULATORS: &[Simulator] = &[feed::SIMULATOR, quote::SIMULATOR, x::SIMULATOR];
+pub const SIMULATORS: &[Simulator] = &[feed::SIMULATOR, api::SIMULATOR, quote::SIMULATOR, x::SIMULATOR];

@@ -54,6 +54,8 @@ mod nginx;
 mod signing;
 // The adapter `feed` against a simulated site and nginx: faults, restarts, kills.
 mod feed;
+// The adapter `json` against a simulated API: pages, values to ask from, faults, kills.
+mod json_api;
 // The adapter `x_stream` against the simulated X: everything that goes wrong there, and kills.
 mod x_stream;
 // The older protocol, signed.
