@@ -108,9 +108,13 @@ impl Polled {
         })
     }
 
-    /// What `since` is of: another place means other values.
+    /// What `since` is of: at another address, or from another place, it would mean something else. A hash, because there may
+    /// be keys in it.
     fn since_of(&self) -> Option<String> {
-        self.json.since.as_ref().map(|since| since.from.as_str().to_owned())
+        let since = self.json.since.as_ref()?;
+        let own = (&self.json.url, &self.json.ask.query, &self.json.ask.body, &since.from);
+        let json = serde_json::to_vec(&own).unwrap_or_default();
+        Some(blake3::hash(&json).to_hex()[..16].to_owned())
     }
 
     /// Whether an answer may be said to be the last one.
