@@ -19,6 +19,7 @@ pub const TARGETS: &[Target] = &[
     ("feed", feed),
     ("html_gate", html_gate),
     ("json_paths", json_paths),
+    ("json_split", json_split),
     ("numbers", numbers),
     ("pages", pages),
     ("recordings", recordings),
@@ -92,6 +93,12 @@ pub fn html_gate(data: &[u8]) {
 pub fn json_paths(data: &[u8]) {
     let (path, json) = headed(data);
     adapters::scrape::checks::any_path(&path, &text(json));
+}
+
+/// A letter for the settings, and an answer.
+pub fn json_split(data: &[u8]) {
+    let (choice, rest) = chosen(data);
+    adapters::json::checks::any(choice, &text(rest));
 }
 
 /// A letter for the style, and a text.

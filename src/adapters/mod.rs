@@ -4,6 +4,7 @@
 //! its two lines here. Tests then fail until it has fixtures, a simulator, an example and a page in `docs/`.
 
 pub mod feed;
+pub mod json;
 pub mod scrape;
 pub mod sse;
 pub mod websocket;
@@ -14,6 +15,7 @@ use crate::source::Adapter;
 /// Every adapter, in alphabetical order.
 pub const ADAPTERS: &[Adapter] = &[
     Adapter::of::<feed::Feed>(),
+    Adapter::of::<json::Json>(),
     Adapter::of::<scrape::Scrape>(),
     Adapter::of::<sse::Sse>(),
     Adapter::of::<websocket::Websocket>(),

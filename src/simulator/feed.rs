@@ -96,7 +96,9 @@ impl News {
         match fault {
             // Bytes that no document may have, and references that none knows.
             Some(Fault::Garbled) => {
-                let garbled = String::from_utf8_lossy(&body).replace("News of", "News\u{1} & more&nbsp;of");
+                let text = String::from_utf8_lossy(&body);
+                let garbled =
+                    text.replace(">News<", ">News\u{1} & more&nbsp;<").replace("\"News\"", "\"News & more&nbsp;\"");
                 body = garbled.into_bytes();
             }
             // A wrong word about the encoding.

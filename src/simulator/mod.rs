@@ -3,6 +3,7 @@
 //!
 //! To add one: write `simulator/<name>.rs` with a [`Simulator`], then add its two lines here.
 
+pub mod api;
 pub mod faults;
 pub mod feed;
 pub mod mongo;
@@ -12,6 +13,7 @@ pub mod server;
 pub mod sse;
 pub mod stores;
 pub mod stream;
+pub mod websocket;
 pub mod x;
 
 use std::net::SocketAddr;
@@ -60,4 +62,11 @@ pub struct Simulator {
 }
 
 /// Every simulator.
-pub const SIMULATORS: &[Simulator] = &[feed::SIMULATOR, quote::SIMULATOR, sse::SIMULATOR, x::SIMULATOR];
+pub const SIMULATORS: &[Simulator] = &[
+    api::SIMULATOR,
+    feed::SIMULATOR,
+    quote::SIMULATOR,
+    sse::SIMULATOR,
+    websocket::SIMULATOR,
+    x::SIMULATOR,
+];

@@ -52,6 +52,10 @@ mod manners;
 mod nginx;
 // Signed requests as a server checks them, and keys that stand nowhere.
 mod signing;
+// The adapter `feed` against a simulated site and nginx: faults, restarts, kills.
+mod feed;
+// The adapter `json` against a simulated API: pages, values to ask from, faults, kills.
+mod json_api;
 // The adapter `x_stream` against the simulated X: everything that goes wrong there, and kills.
 mod x_stream;
 // The adapter `sse` against simulated servers, and one that nobody here wrote.

@@ -157,11 +157,8 @@ impl<'a> Splitter<'a> {
     }
 
     fn is_item(&self, name: &str) -> bool {
-        let local = name.rsplit(':').next().unwrap_or(name);
-        match self.form {
-            Some(Form::Rss) => local == "item",
-            _ => local == "entry",
-        }
+        let (prefix, local) = self.prefixes.resolve(name, self.home());
+        prefix == self.home() && local == if self.form == Some(Form::Atom) { "entry" } else { "item" }
     }
 
     fn start(
@@ -175,7 +172,7 @@ impl<'a> Splitter<'a> {
         // A default namespace that is nobody's is meant to be the document's own.
         let default = self.prefixes.declare(attributes).map(|found| if found == "x" { self.home() } else { found });
         // One that begins ends the one before, whatever was forgotten there.
-        if self.is_item(name) && (self.item.is_none() || self.inner.len() == 1 || self.verbatim.is_some()) {
+        if self.is_item(name) {
             self.finish(at, false);
             self.begin(name, attributes, default, at);
             if is_empty {
