@@ -39,6 +39,7 @@ use crate::context::Context;
 use crate::reach::Reach;
 use crate::source::{Opener, Source};
 use crate::template::Template;
+use crate::transform::Transform;
 use crate::units::{Size, Span};
 
 /// The service: `config/tapline.yaml`. Everything in it has a default.
@@ -193,6 +194,8 @@ pub struct SourceConfig {
     pub connects: Connects,
     /// When its ticks fail so often that a person is told.
     pub drift: Drift,
+    /// What becomes of its items before they are written.
+    pub transform: Option<Transform>,
     /// Whether it may connect to private networks by names of the public internet.
     pub allow_private: bool,
     /// The adapter's part.

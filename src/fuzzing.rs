@@ -16,6 +16,7 @@ pub const TARGETS: &[Target] = &[
     ("commits", commits),
     ("dates", dates),
     ("early", early),
+    ("feed", feed),
     ("html_gate", html_gate),
     ("json_paths", json_paths),
     ("numbers", numbers),
@@ -75,6 +76,11 @@ pub fn dates(data: &[u8]) {
 pub fn early(data: &[u8]) {
     let (choice, rest) = chosen(data);
     adapters::scrape::checks::any_part(choice, &text(rest));
+}
+
+/// A feed.
+pub fn feed(data: &[u8]) {
+    adapters::feed::checks::any(&text(data));
 }
 
 /// A page before it is parsed.

@@ -22,8 +22,7 @@ pub struct Normaliser {
 impl Normaliser {
     /// A normaliser for the source of this name.
     pub fn new(source: Arc<str>) -> Self {
-        let hash = blake3::hash(source.as_bytes());
-        let mark = BASE32HEX_NOPAD.encode(&hash.as_bytes()[..8]).to_ascii_lowercase();
+        let mark = mark(&source);
         Self { source, mark }
     }
 
@@ -97,6 +96,12 @@ impl Normaliser {
         parts.next()?;
         (parts.next()? == self.mark && parts.next().is_none()).then(|| DateTime::from_timestamp_micros(moment))?
     }
+}
+
+/// What tells ids of one source from those of all others.
+pub fn mark(source: &str) -> String {
+    let hash = blake3::hash(source.as_bytes());
+    BASE32HEX_NOPAD.encode(&hash.as_bytes()[..8]).to_ascii_lowercase()
 }
 
 fn raw(value: &impl serde::Serialize) -> Box<RawValue> {

@@ -3,6 +3,7 @@
 //! To add one: write `adapters/<kind>.rs` (settings, [`Source`](crate::source::Source), a pure parse, tests), then add
 //! its two lines here. Tests then fail until it has fixtures, a simulator, an example and a page in `docs/`.
 
+pub mod feed;
 pub mod scrape;
 pub mod sse;
 pub mod x_stream;
@@ -10,5 +11,9 @@ pub mod x_stream;
 use crate::source::Adapter;
 
 /// Every adapter, in alphabetical order.
-pub const ADAPTERS: &[Adapter] =
-    &[Adapter::of::<scrape::Scrape>(), Adapter::of::<sse::Sse>(), Adapter::of::<x_stream::XStream>()];
+pub const ADAPTERS: &[Adapter] = &[
+    Adapter::of::<feed::Feed>(),
+    Adapter::of::<scrape::Scrape>(),
+    Adapter::of::<sse::Sse>(),
+    Adapter::of::<x_stream::XStream>(),
+];

@@ -40,7 +40,6 @@ mod login;
 mod looks;
 mod memory;
 mod microdata;
-mod moment;
 mod near;
 mod number;
 mod page;

@@ -111,7 +111,7 @@ impl New {
             .settings
             .read_page(&page.as_bytes().to_vec().into())
             .context("a page is read by this kind of source")??;
-        let report = Report::of_page(name, read, context);
+        let report = Report::of_page(name, None, read, context);
         let mut out = to_text(&report);
         for note in &made.notes {
             out.extend(["look at   ", &harmless(note), "\n"]);
@@ -147,7 +147,7 @@ fn fetched(url: &Url, context: &Context) -> anyhow::Result<String> {
     })?;
     tokio::runtime::Runtime::new()?.block_on(async {
         let mut source = config.open(context)?;
-        let report = Report::of(&config.name, source.as_mut(), None, context).await;
+        let report = Report::of(&config.name, None, source.as_mut(), None, context).await;
         let page = source.fetched();
         page.with_context(|| {
             format!("no page came to look into: {}", report.error.as_deref().unwrap_or(report.outcome.as_str()))

@@ -91,7 +91,10 @@ impl Replay {
             clock.set(date);
             source.slot(slot);
             match source.next().await {
-                Ok(batch) => {
+                Ok(mut batch) => {
+                    if let Some(transform) = &config.transform {
+                        transform.apply(&mut batch).await;
+                    }
                     bad += usize::from(!batch.outcome().is_good());
                     say_rejects(config, slot, &batch);
                     for (ordinal, item) in batch.items.into_iter().enumerate() {

@@ -25,7 +25,7 @@ pub(super) fn read(config: &SourceConfig, file: &Path, page: SavedPage, context:
         bail!("a source of kind {} reads no pages; leave --page out", config.kind);
     };
     let made = made.with_context(|| format!("the page {} cannot be used", file.display()))?;
-    Ok(Report::of_page(&config.name, made, context))
+    Ok(Report::of_page(&config.name, config.transform.as_ref(), made, context))
 }
 
 /// The bytes of a page in a file.

@@ -135,7 +135,7 @@ impl Trial for Try {
             .map_err(|wrong| wrong.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let mut source = config.open(&self.0).map_err(|error| vec![format!("{error:#}")])?;
         let listen = config.schedule.is_none().then_some(LISTEN);
-        let tried = Report::of(&config.name, source.as_mut(), listen, &self.0);
+        let tried = Report::of(&config.name, config.transform.as_ref(), source.as_mut(), listen, &self.0);
         tokio::time::timeout(TRY_MAX, tried)
             .await
             .map_err(|_| vec![format!("nothing came of it within {}", humantime::format_duration(TRY_MAX))])

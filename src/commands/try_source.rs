@@ -101,7 +101,7 @@ impl Try {
         tokio::runtime::Runtime::new()?.block_on(async {
             let mut source = config.open(context)?;
             let listen = config.schedule.is_none().then_some(self.listen.0);
-            let report = Report::of(&config.name, source.as_mut(), listen, context).await;
+            let report = Report::of(&config.name, config.transform.as_ref(), source.as_mut(), listen, context).await;
             let fetched = source.fetched();
             if let Some(file) = &self.save {
                 saved::save(file, fetched.as_deref())?;
@@ -258,7 +258,7 @@ mod tests {
     }
 
     async fn report(script: Vec<Result<(Batch, Vec<Finding>), SourceError>>, listen: Option<Duration>) -> Report {
-        Report::of("quotes", &mut Scripted(script), listen, &Context::new(Arc::new(Noon))).await
+        Report::of("quotes", None, &mut Scripted(script), listen, &Context::new(Arc::new(Noon))).await
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::template::Template;
+use crate::transform::TransformKeys;
 use crate::units::Span;
 
 use super::keys::nearest;
@@ -50,6 +51,9 @@ pub(super) struct Common {
     /// where a redirect or a name server leads is not.
     #[serde(default)]
     pub(super) allow_private: bool,
+    /// What becomes of items before they are written: `{ filter, pick, drop, rename, jq }`, or a list of such steps.
+    #[serde(default)]
+    pub(super) transform: Option<TransformKeys>,
     /// Where and how records are written.
     #[serde(default)]
     pub(super) output: OutputKeys,

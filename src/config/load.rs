@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::alert::Wrong;
 use crate::source::{Adapter, Opener, Problem};
 use crate::template::Template;
+use crate::transform::TransformKeys;
 
 use super::common::{Common, check_name};
 use super::diagnostic::Diagnostic;
@@ -79,6 +80,11 @@ fn source_of(
         check_output(common, settings.as_deref(), &mut reading);
         check_connects(common, adapter, &mut reading);
         check_drift(common, adapter, &mut reading);
+        let transform = common.transform.iter().flat_map(TransformKeys::problems);
+        reading
+            .add(transform.map(|problem| {
+                Problem::new(["transform".to_owned()].into_iter().chain(problem.path), problem.message)
+            }));
         let key = if common.cron.is_some() { "cron" } else { "every" };
         if let Some(Err(message)) =
             schedule.as_ref().filter(|_| reading.is_right()).map(|schedule| (outside.schedule)(&name, schedule))
@@ -99,6 +105,7 @@ fn source_of(
         timezone: common.timezone.0,
         connects: common.connects.unwrap_or_default(),
         drift: common.drift.unwrap_or_default(),
+        transform: common.transform.as_ref().and_then(|keys| keys.compile().ok()),
         allow_private: common.allow_private,
         output: output_of(common),
         settings: settings.into(),
@@ -245,7 +252,7 @@ fn check_output(common: &Common, settings: Option<&dyn Opener>, reading: &mut Re
 /// What a rendering asks for that no record of the source has would be missing in each of its lines.
 fn check_format(common: &Common, settings: Option<&dyn Opener>) -> Option<Problem> {
     let format = common.output.format.as_ref()?;
-    let names = settings?.data_names()?;
+    let names = settings?.data_names().filter(|_| common.transform.is_none())?;
     // Sources of one stream share a format: what one of them lacks is another's, where the format allows for that.
     let is_shared = common.output.stream.is_some();
     let mut asked = format.data_names().filter(|(_, has_default)| !(is_shared && *has_default));

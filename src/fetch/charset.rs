@@ -5,7 +5,7 @@
 //! from its bytes.
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
-use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
+use encoding_rs::{Encoding, ISO_2022_JP, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 /// How far into a page its own word about its encoding is looked for, as browsers do.
 pub(super) const PRESCAN_BYTES: usize = 1024;
@@ -21,6 +21,53 @@ pub(crate) fn text(bytes: &[u8], declared: Option<&'static Encoding>, content_ty
         .or_else(|| prescan(bytes))
         .unwrap_or_else(|| guess(bytes));
     encoding.decode_with_bom_removal(bytes).0.into_owned()
+}
+
+/// The text of a document that is no page: XML, JSON, CSV. What it says of its encoding is believed where that can be: bytes
+/// that are UTF-8 are, whatever is said, because no text of another encoding is by accident.
+pub(crate) fn document(bytes: &[u8], declared: Option<&'static Encoding>, content_type: Option<&str>) -> String {
+    if let Some((encoding, _)) = Encoding::for_bom(bytes) {
+        return encoding.decode_with_bom_removal(bytes).0.into_owned();
+    }
+    let wide = match bytes {
+        [b'<' | b'{' | b'[', 0, ..] => Some(UTF_16LE),
+        [0, b'<' | b'{' | b'[', ..] => Some(UTF_16BE),
+        _ => None,
+    };
+    if let Some(encoding) = wide {
+        return encoding.decode_without_bom_handling(bytes).0.into_owned();
+    }
+    let said = declared.or_else(|| content_type.and_then(from_content_type)).or_else(|| from_xml(bytes));
+    // Only these have characters of other bytes than ASCII's that are ASCII all the same.
+    let is_apart = said.is_some_and(|said| !said.is_ascii_compatible() || said == ISO_2022_JP);
+    if !is_apart && let Ok(text) = std::str::from_utf8(bytes) {
+        return text.to_owned();
+    }
+    if let Some(said) = said
+        && let Some(text) = said.decode_without_bom_handling_and_without_replacement(bytes)
+    {
+        return text.into_owned();
+    }
+    // A few wrong bytes in what is UTF-8 all through do not make it another encoding.
+    let text = String::from_utf8_lossy(bytes);
+    let wrong = text.matches('\u{fffd}').count();
+    let right = text.chars().filter(|next| !next.is_ascii()).count() - wrong;
+    if said.is_none_or(|said| said == UTF_8) && right > wrong * 4 {
+        return text.into_owned();
+    }
+    guess(bytes).decode_without_bom_handling(bytes).0.into_owned()
+}
+
+/// What an XML declaration says.
+fn from_xml(bytes: &[u8]) -> Option<&'static Encoding> {
+    let head = &bytes[..bytes.len().min(PRESCAN_BYTES)];
+    let start = memchr::memmem::find(head, b"<?xml")?;
+    let length = memchr::memmem::find(&head[start..], b"?>")?;
+    let declaration = &head[start..start + length];
+    let after = &declaration[memchr::memmem::find(declaration, b"encoding")? + b"encoding".len()..];
+    let value = after.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
+    let (quote, rest) = value.split_first()?;
+    Encoding::for_label(&rest[..memchr::memchr(*quote, rest)?])
 }
 
 fn from_content_type(value: &str) -> Option<&'static Encoding> {
@@ -242,6 +289,31 @@ mod tests {
         assert!(text(&russian, None, None).starts_with("Цена на золото"));
         let (japanese, _, _) = SHIFT_JIS.encode("日経平均株価は午前の取引で続伸した。値上がりした銘柄は千を超えた。");
         assert!(text(&japanese, None, Some("text/html")).starts_with("日経平均株価"));
+    }
+
+    #[test]
+    fn a_document_is_read_whatever_it_says() {
+        let xml = |label: &str| format!("<?xml version='1.0' encoding=\"{label}\"?><t>é</t>");
+        for label in ["utf-8", "iso-8859-1", "windows-1251", "us-ascii", "nonsense", "utf-16"] {
+            assert!(
+                document(xml(label).as_bytes(), None, Some("text/xml; charset=iso-8859-1")).ends_with("<t>é</t>"),
+                "{label}"
+            );
+        }
+        let (latin, _, _) = WINDOWS_1252.encode("<?xml version='1.0' encoding='iso-8859-1'?><t>é</t>");
+        assert!(document(&latin, None, None).ends_with("<t>é</t>"));
+        assert!(document(&latin, None, Some("text/xml")).ends_with("<t>é</t>"));
+        let (russian, _, _) = WINDOWS_1251
+            .encode("<?xml version='1.0' encoding='utf-8'?><t>Цена на золото выросла до рекордной отметки</t>");
+        assert!(
+            document(&russian, None, Some("text/xml; charset=utf-8")).contains("Цена на золото"),
+            "a wrong word is no word"
+        );
+        assert_eq!(document(b"\xef\xbb\xbf{}", None, None), "{}");
+        assert_eq!(document(b"<\0a\0>\0", None, None), "<a>");
+        assert_eq!(document(b"\0<\0a\0>", None, None), "<a>");
+        let torn = [&"Цена на золото".repeat(9).into_bytes()[..], b"\xd0"].concat();
+        assert!(document(&torn, None, None).starts_with("Цена на золото"));
     }
 
     #[test]

@@ -239,6 +239,13 @@ impl Driver {
         Ok(())
     }
 
+    /// Makes of a batch's items what the file wants of them. A batch that was taken is written: nothing in here ends early.
+    async fn transform(&self, batch: &mut Batch) {
+        if let Some(transform) = &self.config.transform {
+            transform.apply(batch).await;
+        }
+    }
+
     /// Makes one piece of a batch. `moment` is what ids are made of where upstream gives none.
     fn lines_of(&mut self, batch: Batch, moment: DateTime<Utc>) -> Append {
         let observed_at = self.context.now();

@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::item::{Finding, Reject};
 use crate::normalise::Normaliser;
 use crate::source::{Batch, Outcome, Source, SourceError};
+use crate::transform::Transform;
 
 /// What came of it.
 #[derive(Debug, Serialize)]
@@ -31,14 +32,20 @@ pub struct Report {
 
 impl Report {
     /// Asks once; or listens as long as it is told to.
-    pub async fn of(name: &str, source: &mut dyn Source, listen: Option<Duration>, context: &Context) -> Self {
+    pub async fn of(
+        name: &str,
+        transform: Option<&Transform>,
+        source: &mut dyn Source,
+        listen: Option<Duration>,
+        context: &Context,
+    ) -> Self {
         let mut report = Self::new(name);
         let result = match listen {
-            None => report.ask(source, context).await,
+            None => report.ask(source, transform, context).await,
             Some(listen) => {
                 let deadline = Instant::now() + listen;
                 // Running out of time is how listening ends.
-                timeout_at(deadline, report.listen(source, context)).await.unwrap_or(Ok(()))
+                timeout_at(deadline, report.listen(source, transform, context)).await.unwrap_or(Ok(()))
             }
         };
         if let Err(error) = result {
@@ -48,9 +55,17 @@ impl Report {
     }
 
     /// Of what a source has made of a page that somebody saved.
-    pub fn of_page(name: &str, made: (Batch, Vec<Finding>), context: &Context) -> Self {
+    pub fn of_page(
+        name: &str,
+        transform: Option<&Transform>,
+        (mut batch, findings): (Batch, Vec<Finding>),
+        context: &Context,
+    ) -> Self {
         let mut report = Self::new(name);
-        report.take(made, context);
+        if let Some(transform) = transform {
+            transform.apply_here(&mut batch);
+        }
+        report.take((batch, findings), context);
         report
     }
 
@@ -59,17 +74,39 @@ impl Report {
         Self { source: name.into(), outcome: Outcome::Ok, error: None, fields, records, rejects }
     }
 
-    async fn ask(&mut self, source: &mut dyn Source, context: &Context) -> Result<(), SourceError> {
+    async fn ask(
+        &mut self,
+        source: &mut dyn Source,
+        transform: Option<&Transform>,
+        context: &Context,
+    ) -> Result<(), SourceError> {
         source.connect(None).await?;
-        self.take(source.explain().await?, context);
+        self.hear(source.explain().await?, transform, context).await;
         Ok(())
     }
 
-    async fn listen(&mut self, source: &mut dyn Source, context: &Context) -> Result<(), SourceError> {
+    async fn listen(
+        &mut self,
+        source: &mut dyn Source,
+        transform: Option<&Transform>,
+        context: &Context,
+    ) -> Result<(), SourceError> {
         source.connect(None).await?;
         loop {
-            self.take(source.explain().await?, context);
+            self.hear(source.explain().await?, transform, context).await;
         }
+    }
+
+    async fn hear(
+        &mut self,
+        (mut batch, findings): (Batch, Vec<Finding>),
+        transform: Option<&Transform>,
+        context: &Context,
+    ) {
+        if let Some(transform) = transform {
+            transform.apply(&mut batch).await;
+        }
+        self.take((batch, findings), context);
     }
 
     fn take(&mut self, (batch, findings): (Batch, Vec<Finding>), context: &Context) {

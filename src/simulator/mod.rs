@@ -4,6 +4,7 @@
 //! To add one: write `simulator/<name>.rs` with a [`Simulator`], then add its two lines here.
 
 pub mod faults;
+pub mod feed;
 pub mod mongo;
 pub mod oauth1;
 pub mod quote;
@@ -59,4 +60,4 @@ pub struct Simulator {
 }
 
 /// Every simulator.
-pub const SIMULATORS: &[Simulator] = &[quote::SIMULATOR, sse::SIMULATOR, x::SIMULATOR];
+pub const SIMULATORS: &[Simulator] = &[feed::SIMULATOR, quote::SIMULATOR, sse::SIMULATOR, x::SIMULATOR];

@@ -206,6 +206,7 @@ fn config(script: &Script, every: Option<Duration>) -> SourceConfig {
         timezone: chrono_tz::Tz::UTC,
         connects: tapline::config::Connects::default(),
         drift: tapline::config::Drift::default(),
+        transform: None,
         allow_private: false,
         settings: Arc::new(script.clone()),
         fingerprint: "test".into(),

@@ -2,7 +2,7 @@
 //! `fuzzing`, which find inputs that no strategy writes.
 
 pub(super) mod gate;
-pub(super) mod moments;
+pub(crate) mod moments;
 pub(super) mod numbers;
 pub(super) mod pages;
 pub(super) mod paths;

@@ -7,9 +7,9 @@ use chrono::{DateTime, Utc};
 use super::amount::{Amount, Amounts, Place, Scales, Unit};
 use super::currency;
 use super::locale::{APOSTROPHES, Locale, SPACES};
-use super::moment::Moments;
 use super::number::{self, Decimal, Grouping, Style};
 use super::settings::{Bound, Field, FieldType, Format, NumberFormat, NumberGrouping};
+use crate::moment::Moments;
 use crate::source::Problem;
 
 /// What a field's text is made into.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::forms;
 use super::locale::Locale;
 use super::trust::{Jump, Scalar};
+pub use crate::moment::Clocks;
 use crate::words::{Texts, Words};
 
 /// The fields of a record, in the order of the file, which is the order of their keys in `data`.
@@ -238,16 +239,6 @@ pub enum NumberGrouping {
     Indian,
     /// `1234567`.
     None,
-}
-
-/// Which offset a local time has that the clocks show twice or skip.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Clocks {
-    /// The one from before the change.
-    Before,
-    /// The one from after it.
-    After,
 }
 
 /// What becomes of a record whose field is not on the page.

@@ -88,6 +88,7 @@ impl Driver {
             Ok(mut batch) => {
                 // Before anything of the batch is counted: this waits for the writer, and may be cut off.
                 let changed = self.changed(batch.change.take(), tick.slot).await;
+                self.transform(&mut batch).await;
                 self.take_notes(source);
                 self.saved.tally.ail(source.ailments(), self.context.now());
                 let (outcome, reason) = (batch.outcome(), reason_of(&batch));

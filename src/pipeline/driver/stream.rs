@@ -192,8 +192,9 @@ impl Driver {
         }
     }
 
-    async fn write(&mut self, batch: Batch) -> Result<(), Ended> {
+    async fn write(&mut self, mut batch: Batch) -> Result<(), Ended> {
         let moment = self.context.now();
+        self.transform(&mut batch).await;
         self.saved.alive_at = Some(moment);
         let append = self.lines_of(batch, moment);
         self.append(append).await?;

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-use super::super::moment::{Moments, written};
 use super::super::settings::{Field, Format};
+use crate::moment::{Moments, written};
 
 const DECLARATIONS: [&str; 13] = [
     "{}",
@@ -25,7 +25,7 @@ const DECLARATIONS: [&str; 13] = [
 ];
 
 /// How moments are written, and where.
-pub(in super::super) struct Way {
+pub(crate) struct Way {
     formats: Vec<String>,
     timezone: Option<Tz>,
     moments: Moments,
@@ -54,7 +54,7 @@ pub(super) fn any(choice: u8, text: &str) {
 }
 
 /// Any pattern, and any text.
-pub(in super::super) fn by_pattern(pattern: &str, text: &str) {
+pub(crate) fn by_pattern(pattern: &str, text: &str) {
     let formats = vec![pattern.to_owned()];
     let timezone = Some(Tz::UTC);
     if let Ok(moments) = Moments::new(&formats, timezone, None, false) {
@@ -62,7 +62,7 @@ pub(in super::super) fn by_pattern(pattern: &str, text: &str) {
     }
 }
 
-pub(in super::super) fn read(way: &Way, text: &str) {
+pub(crate) fn read(way: &Way, text: &str) {
     let Ok((moment, record)) = way.moments.read(text) else { return };
     assert!((1..=9999).contains(&moment.year()), "{text:?}");
     let said: DateTime<Utc> = record.parse().unwrap_or_else(|error| panic!("{text:?} became {record}: {error}"));

@@ -1,4 +1,4 @@
-//! Dates with times as pages write them, read by declared formats and zones.
+//! Dates with times as upstreams write them, read by declared formats and zones.
 
 use std::fmt::{self, Write as _};
 
@@ -8,16 +8,27 @@ use chrono::{
 };
 use chrono_tz::Tz;
 
-use super::number::Decimal;
-use super::settings::Clocks;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::record::time_text;
 
-/// How a page writes its moments.
+/// How upstream writes its moments.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Moments {
+pub struct Moments {
     forms: Vec<Form>,
     zone: Zone,
     keep_offset: bool,
+}
+
+/// Which offset a local time has that the clocks show twice or skip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Clocks {
+    /// The one from before the change.
+    Before,
+    /// The one from after it.
+    After,
 }
 
 /// Where local times are local.
@@ -33,13 +44,15 @@ enum Form {
     Rfc2822,
     EpochSeconds,
     EpochMillis,
+    EpochMicros,
+    EpochNanos,
     /// chrono's own notation.
     Pattern(String),
 }
 
 impl Moments {
     /// Reads the formats of a source's file; without any it is RFC 3339, which says all of it itself.
-    pub(super) fn new(
+    pub fn new(
         formats: &[String],
         timezone: Option<Tz>,
         clocks: Option<Clocks>,
@@ -57,7 +70,7 @@ impl Moments {
     /// Reads a whole text as one moment, with the text that stands in the record, or says why it is none.
     ///
     /// Every format is tried: a text that two of them read as different moments is refused, not decided by order.
-    pub(super) fn read(&self, text: &str) -> Result<(DateTime<Utc>, String), String> {
+    pub fn read(&self, text: &str) -> Result<(DateTime<Utc>, String), String> {
         let text = text.trim();
         let mut found: Option<DateTime<FixedOffset>> = None;
         for form in &self.forms {
@@ -85,6 +98,8 @@ impl Form {
             "rfc2822" => Ok(Self::Rfc2822),
             "epoch_s" => Ok(Self::EpochSeconds),
             "epoch_ms" => Ok(Self::EpochMillis),
+            "epoch_us" => Ok(Self::EpochMicros),
+            "epoch_ns" => Ok(Self::EpochNanos),
             pattern => check_pattern(pattern, has_timezone).map(|()| Self::Pattern(pattern.to_owned())),
         }
     }
@@ -96,6 +111,8 @@ impl Form {
             Self::Rfc2822 => rfc2822(text)?,
             Self::EpochSeconds => epoch(text, 9),
             Self::EpochMillis => epoch(text, 6),
+            Self::EpochMicros => epoch(text, 3),
+            Self::EpochNanos => epoch(text, 0),
             Self::Pattern(pattern) => {
                 if let Ok(moment) = DateTime::parse_from_str(text, pattern) {
                     return Ok(Some(moment));
@@ -167,9 +184,10 @@ fn in_gap(local: &NaiveDateTime, timezone: Tz, clocks: Clocks) -> Option<DateTim
 
 /// Reads an epoch whose unit is `10^places` nanoseconds.
 fn epoch(text: &str, places: u32) -> Option<DateTime<FixedOffset>> {
-    let token = Decimal::plain(text).ok()?.to_string();
-    let (integer, fraction) = token.split_once('.').unwrap_or((&token, ""));
-    if fraction.len() > places as usize {
+    let (integer, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let fraction = if are_digits(fraction) { fraction.trim_end_matches('0') } else { return None };
+    if !are_digits(integer.strip_prefix('-').unwrap_or(integer)) || fraction.len() > places as usize {
         return None;
     }
     let digits = format!("{integer}{fraction:0<width$}", width = places as usize);
@@ -181,7 +199,7 @@ fn epoch(text: &str, places: u32) -> Option<DateTime<FixedOffset>> {
 }
 
 /// A moment in a pattern. What is there for reading alone, `%#z`, is written as what it also reads.
-pub(super) fn written<Z: TimeZone>(moment: &DateTime<Z>, pattern: &str) -> Option<String>
+pub fn written<Z: TimeZone>(moment: &DateTime<Z>, pattern: &str) -> Option<String>
 where
     Z::Offset: fmt::Display,
 {
@@ -195,7 +213,7 @@ fn check_pattern(pattern: &str, has_timezone: bool) -> Result<(), String> {
     let sample = DateTime::from_timestamp(981_209_106, 0).expect("invariant: a moment of 2001");
     let text = written(&sample, pattern).ok_or_else(|| {
         format!(
-            "`{pattern}` is not a format; write rfc3339, rfc2822, epoch_s, epoch_ms or a pattern such as \
+            "`{pattern}` is not a format; write rfc3339, rfc2822, epoch_s, epoch_ms, epoch_us, epoch_ns or a pattern such as \
              `%d-%b-%Y %H:%M:%S`"
         )
     })?;
@@ -217,8 +235,8 @@ fn check_pattern(pattern: &str, has_timezone: bool) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::checks::moments::by_pattern;
     use super::*;
+    use crate::adapters::scrape::checks::moments::by_pattern;
     use proptest::prelude::*;
 
     fn moments(formats: &[&str], timezone: Option<&str>) -> Result<Moments, String> {
@@ -358,7 +376,7 @@ mod tests {
     #[test]
     fn formats_that_are_refused() {
         let wrong = |format| moments(&[format], Some("UTC")).unwrap_err();
-        insta::assert_snapshot!(wrong("%Q"), @"`%Q` is not a format; write rfc3339, rfc2822, epoch_s, epoch_ms or a pattern such as `%d-%b-%Y %H:%M:%S`");
+        insta::assert_snapshot!(wrong("%Q"), @"`%Q` is not a format; write rfc3339, rfc2822, epoch_s, epoch_ms, epoch_us, epoch_ns or a pattern such as `%d-%b-%Y %H:%M:%S`");
         insta::assert_snapshot!(wrong("iso"), @"`iso` does not name one moment; it needs a date and a time of day (with %I also %p)");
         insta::assert_snapshot!(wrong("%d %b %Y"), @"`%d %b %Y` does not name one moment; it needs a date and a time of day (with %I also %p)");
         insta::assert_snapshot!(wrong("%d %b %Y %I:%M"), @"`%d %b %Y %I:%M` does not name one moment; it needs a date and a time of day (with %I also %p)");

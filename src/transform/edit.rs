@@ -1,0 +1,117 @@
+//! Members of an object picked, dropped and renamed, as text.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::message::{Place, Places};
+
+/// Makes an object of what stands at some places.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pick {
+    places: Places,
+    /// The name of each as JSON, and whether it is a list of what is found.
+    names: Vec<(String, bool)>,
+    shown: String,
+}
+
+/// Leaves members out, and calls others differently.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Edit {
+    pub(super) dropped: BTreeSet<String>,
+    pub(super) renamed: BTreeMap<String, String>,
+}
+
+/// The members of an object, in its order.
+struct Members<'t>(Vec<(String, &'t RawValue)>);
+
+impl Pick {
+    pub(super) fn add(&mut self, name: &str, place: &Place) {
+        self.places.add(place);
+        self.names.push((quoted(name), place.is_many()));
+        self.shown.push_str(if self.shown.is_empty() { "" } else { ", " });
+        self.shown.push_str(place.as_str());
+    }
+
+    pub(super) fn apply(&self, data: &RawValue) -> Result<Box<RawValue>, String> {
+        let found = self.places.find(data);
+        let mut object = String::from("{");
+        for (number, (name, is_many)) in self.names.iter().enumerate() {
+            let values = found.all(number);
+            if values.is_empty() {
+                continue;
+            }
+            if object.len() > 1 {
+                object.push(',');
+            }
+            object.push_str(name);
+            object.push(':');
+            let texts: Vec<&str> = values.iter().map(|value| value.get()).collect();
+            match (is_many, texts.as_slice()) {
+                (false, [.., last]) => object.push_str(last),
+                _ => {
+                    object.push('[');
+                    object.push_str(&texts.join(","));
+                    object.push(']');
+                }
+            }
+        }
+        if object.len() == 1 {
+            return Err(format!("there is none of what is picked: {}", self.shown));
+        }
+        object.push('}');
+        finish(object)
+    }
+}
+
+impl Edit {
+    pub(super) fn apply(&self, data: &RawValue) -> Result<Box<RawValue>, String> {
+        let Members(members) =
+            serde_json::from_str(data.get()).map_err(|_| "only members of an object can be dropped and renamed")?;
+        let mut object = String::with_capacity(data.get().len());
+        object.push('{');
+        for (name, value) in members.iter().filter(|(name, _)| !self.dropped.contains(name)) {
+            if object.len() > 1 {
+                object.push(',');
+            }
+            object.push_str(&quoted(self.renamed.get(name).unwrap_or(name)));
+            object.push(':');
+            object.push_str(value.get());
+        }
+        object.push('}');
+        finish(object)
+    }
+}
+
+fn quoted(name: &str) -> String {
+    serde_json::to_string(name).expect("invariant: a text has a JSON form")
+}
+
+fn finish(object: String) -> Result<Box<RawValue>, String> {
+    RawValue::from_string(object).map_err(|error| format!("what was made is not JSON: {error}"))
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members<'de>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}
