@@ -8,7 +8,6 @@ use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use super::standin::MessageKeys;
 use crate::source::Problem;
 use crate::units::{Size, Span};
 use crate::words::Words;
