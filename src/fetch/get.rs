@@ -54,15 +54,17 @@ struct Open {
 }
 
 /// What is asked for.
-enum Purpose<'a> {
+pub(super) enum Purpose<'a> {
     /// A page, or nothing where it is still what this says.
     Page(Option<&'a Validator>),
     /// A body without an end.
     Live(&'a Wants),
+    /// The connection itself, for another protocol; with these headers.
+    Upgrade(&'a HeaderMap),
 }
 
 /// Where a request was answered.
-struct Arrival {
+pub(super) struct Arrival {
     open: Open,
     url: Url,
     deadline: Deadline,
@@ -129,24 +131,29 @@ impl Fetcher {
             return Err(SourceError::Refused(anyhow!("a live stream is not recorded, and cannot be replayed")).into());
         }
         let arrival = self.travel(request, &Purpose::Live(wants)).await.map_err(SourceError::from)?;
-        let Arrival { open: Open { mut response, turn, .. }, url, deadline } = arrival;
-        drop(turn);
-        let status = response.status();
-        if status == StatusCode::OK && is_of_type(response.headers(), wants.media_type) {
-            return Ok(Live::new(response, wants.idle)?);
+        match arrival.accepted(|response| {
+            response.status() == StatusCode::OK && is_of_type(response.headers(), wants.media_type)
+        }) {
+            Ok(response) => Ok(Live::new(response, wants.idle)?),
+            Err(arrival) => Err(self.refused(arrival, wants.media_type).await),
         }
+    }
+
+    /// What an answer means that is not what was asked for.
+    pub(super) async fn refused(&self, arrival: Arrival, media_type: &'static str) -> NotOpen {
+        let Arrival { open: Open { mut response, .. }, url, deadline } = arrival;
+        let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         let deadline = Deadline { at: deadline.at.min(Instant::now() + REFUSAL_MAX), total: REFUSAL_MAX };
         let body = read_some(&mut response, &deadline).await;
         let body = super::decode::decode(body, &codings(&headers), REFUSAL_BYTES_MAX).unwrap_or_default();
         let retry_after = self.retry_after(&headers);
-        let refusal =
-            Refusal { url: &url, status, headers: &headers, body: &body, retry_after, media_type: wants.media_type };
-        Err(NotOpen { status: Some(status), error: refusal.into_error() })
+        let refusal = Refusal { url: &url, status, headers: &headers, body: &body, retry_after, media_type };
+        NotOpen { status: Some(status), error: refusal.into_error() }
     }
 
     /// Goes the way of a request, over redirects, to where it is answered.
-    async fn travel(&mut self, request: &Request, purpose: &Purpose<'_>) -> Result<Arrival, Failure> {
+    pub(super) async fn travel(&mut self, request: &Request, purpose: &Purpose<'_>) -> Result<Arrival, Failure> {
         let mut way = Way::new(request);
         let mut left = request.total;
         loop {
@@ -188,6 +195,11 @@ impl Fetcher {
                 *hop.headers_mut() = request.headers(way.is_own, None);
                 hop.headers_mut().insert(ACCEPT_ENCODING, wants.coding());
             }
+            Purpose::Upgrade(headers) => {
+                *hop.headers_mut() = request.headers(way.is_own, None);
+                hop.headers_mut().remove(ACCEPT_ENCODING);
+                hop.headers_mut().extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+            }
         }
         self.session.add_cookies(&way.url, hop.headers_mut());
         let payload = request.payload.as_ref().filter(|_| way.sends_payload);
@@ -214,7 +226,7 @@ impl Fetcher {
             self.members.clear();
         }
         let member = &*self.members.entry(host.name.clone()).or_insert_with(|| host.join(&self.manners));
-        if let Purpose::Live(_) = purpose {
+        if let Purpose::Live(_) | Purpose::Upgrade(_) = purpose {
             return Ok(member.turn().await?.for_live());
         }
         if self.manners.robots == Robots::Obey {
@@ -241,6 +253,13 @@ impl Fetcher {
     fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
         let asked = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         asked.and_then(|value| retry_after(value, self.context.now()))
+    }
+}
+
+impl Arrival {
+    /// The answer, if it is what was asked for. The turn at the host's gate ends then.
+    pub(super) fn accepted(self, is_it: impl FnOnce(&Response) -> bool) -> Result<Response, Self> {
+        if is_it(&self.open.response) { Ok(self.open.response) } else { Err(self) }
     }
 }
 

@@ -21,6 +21,7 @@ mod request;
 mod robots;
 mod session;
 pub mod tape;
+pub mod upgrade;
 mod way;
 
 use std::error::Error;

@@ -87,7 +87,9 @@ impl Refusal<'_> {
             (StatusCode::OK, kind) => format!("{} with `{kind}`", self.status),
             _ => self.status.to_string(),
         };
-        let said = said(page);
+        // Mastodon refuses a websocket with an empty body, and says why in a header.
+        let header = self.headers.get("x-error-message").and_then(|value| value.to_str().ok());
+        let said = header.map_or_else(|| said(page), said);
         if said.is_empty() { words } else { format!("{words}: \"{}\"", said.escape_debug()) }
     }
 }
