@@ -11,7 +11,6 @@ mod parse;
 mod records;
 mod resume;
 mod settings;
-mod standin;
 mod stream;
 
 use std::time::Duration;
@@ -23,12 +22,12 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use self::records::Records;
-use self::settings::MessageKeys;
 pub use self::settings::{Compression, Resume, StartKeys};
 use self::stream::{Stream, Terms};
 use crate::context::Context;
 use crate::fetch::live::Wants;
 use crate::fetch::{AskKeys, Request, page_url};
+use crate::message::MessageKeys;
 use crate::parts::Parts;
 use crate::source::{Problem, Settings, Source};
 use crate::units::{Size, Span};

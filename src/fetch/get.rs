@@ -126,6 +126,10 @@ impl Fetcher {
     /// # Errors
     /// When there is no answer, or one that is no such stream. What it means is told apart by its status and its body.
     pub async fn open(&mut self, request: &Request, wants: &Wants) -> Result<Live, NotOpen> {
+        if let Tape::Play(_) = &self.tape {
+            // Whoever replays is promised that nobody is asked.
+            return Err(SourceError::Refused(anyhow!("a live stream is not recorded, and cannot be replayed")).into());
+        }
         let arrival = self.travel(request, &Purpose::Live(wants)).await.map_err(SourceError::from)?;
         match arrival.accepted(|response| {
             response.status() == StatusCode::OK && is_of_type(response.headers(), wants.media_type)

@@ -110,7 +110,7 @@ fn x_stream(base: &str) -> Value {
 fn sse_stream(base: &str) -> Value {
     json!({
         "kind": "sse", "url": format!("{base}?key=1"), "headers": { "X-Key": "a" }, "auth": { "bearer": "token" },
-        "id": "/n", "published_at": "/at", "ignore": [{ "/text": "nothing" }], "events": ["message", "update"],
+        "user_agent": "me", "query": { "b": ["c"] }, "timeout": { "connect": "5s", "total": "10s" }, "id": "/n", "published_at": "/at", "ignore": [{ "/text": "nothing" }], "events": ["message", "update"],
         "idle": "60s", "last_event_id": "header", "max_event": "4MiB", "compression": "gzip",
         "start": { "id": "7", "query": { "since": "now-1h" } },
         "output": { "stream": "STREAM", "link": "STREAM.out" },

@@ -251,6 +251,16 @@ sources/one.yaml:5:39: filter.locations.0: a box is four numbers: west, south, e
 }
 
 #[test]
+fn what_is_wrong_with_a_stream_of_events() {
+    let sse = "kind: sse\nurl: ftp://example.com/\nidle: 10ms\nevents: [a, '']\nmax_event: 1GiB\nlast_event_id: off\n\
+               start: { id: \"7\", query: { since: now-then, limit: 7 } }\nheaders: { Host: a }\nevery: 1s\n";
+    assert_snapshot!(check(sse), @"");
+    let keys = "kind: sse\nurl: http://localhost/\nlast_event_id: cookie\nevent: a\nidle: soon\n";
+    assert_snapshot!(check(keys), @"");
+    assert_eq!(check("kind: sse\nurl: http://localhost/\n"), "");
+}
+
+#[test]
 fn what_no_file_alone_shows() {
     let folder = Folder::new();
     let source = "kind: scrape\nurl: http://localhost/\nevery: 1s\nfields: { price: span }\n";

@@ -5,9 +5,8 @@ use std::borrow::Cow;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::parse::{Data, Event};
-use super::settings::MessageKeys;
-use super::standin::{Identity, Made, Places, Reader};
 use crate::item::Reject;
+use crate::message::{Identity, Made, MessageKeys, Places, Reader};
 use crate::outcome::Outcome;
 
 /// Makes records of events.

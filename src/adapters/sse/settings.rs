@@ -8,9 +8,9 @@ use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use super::standin::MessageKeys;
 use crate::source::Problem;
 use crate::units::{Size, Span};
+use crate::words::Words;
 
 pub(super) fn default_idle() -> Span {
     Span(Duration::from_mins(1))
@@ -50,7 +50,7 @@ pub struct StartKeys {
     pub id: Option<String>,
     /// Parameters that are added to the address until an id has come. `now` and a time before it, such as `now-1h`, become a
     /// date such as `2026-11-23T07:04:05Z`; everything else is sent as it is.
-    pub query: BTreeMap<String, String>,
+    pub query: BTreeMap<String, Words>,
 }
 
 impl StartKeys {
@@ -58,7 +58,8 @@ impl StartKeys {
     pub(super) fn problems(&self) -> Vec<Problem> {
         let id = self.id.iter().filter(|id| id.is_empty() || HeaderValue::from_str(id).is_err());
         let id = id.map(|_| Problem::new(["start", "id"], "an id is one line of text, and not empty"));
-        let wrong = self.query.iter().filter(|(_, value)| before_now(value).is_some_and(|before| before.is_err()));
+        let is_wrong = |word: &String| before_now(word).is_some_and(|before| before.is_err());
+        let wrong = self.query.iter().filter(|(_, words)| words.0.iter().any(is_wrong));
         let message = "write `now`, or a time before it such as `now-1h`, or a date";
         id.chain(wrong.map(|(name, _)| Problem::new(["start", "query", name], message))).collect()
     }
@@ -69,7 +70,8 @@ impl StartKeys {
             Some(Ok(before)) => (now - before).to_rfc3339_opts(SecondsFormat::Secs, true),
             _ => value.to_owned(),
         };
-        self.query.iter().map(|(name, text)| (name.as_str(), value(text))).collect()
+        let pairs = self.query.iter().flat_map(|(name, words)| words.0.iter().map(move |word| (name, word)));
+        pairs.map(|(name, word)| (name.as_str(), value(word))).collect()
     }
 }
 
@@ -92,12 +94,13 @@ mod tests {
     fn a_beginning_is_a_date_or_what_stands_there() {
         let now = "2026-11-23T07:04:05.5Z".parse().unwrap();
         let query = [("a", "now"), ("b", "now-1h 30m"), ("c", "2026-11-23"), ("d", "nowhere"), ("e", "1795417445000")];
-        let query = query.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let query = query.map(|(name, value)| (name.to_owned(), Words(vec![value.to_owned()])));
         let start = StartKeys { id: None, query: query.into_iter().collect() };
         assert_eq!(start.problems(), []);
         let values: Vec<String> = start.parameters(now).into_iter().map(|(_, value)| value).collect();
         assert_eq!(values, ["2026-11-23T07:04:05Z", "2026-11-23T05:34:05Z", "2026-11-23", "nowhere", "1795417445000"]);
-        let wrong = StartKeys { id: Some("a\nb".into()), query: [("since".into(), "now-later".into())].into() };
+        let wrong =
+            StartKeys { id: Some("a\nb".into()), query: [("since".into(), Words(vec!["now-later".into()]))].into() };
         assert_eq!(wrong.problems().len(), 2);
     }
 }

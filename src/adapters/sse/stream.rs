@@ -11,11 +11,11 @@ use super::parse::{Data, Event, Parser};
 use super::records::Records;
 use super::resume::{Place, Resumed, SoFar};
 use super::settings::StartKeys;
-use super::standin::Made;
 use crate::context::Context;
 use crate::cursor::Cursor;
 use crate::fetch::live::{Live, NotOpen, Wants};
 use crate::fetch::{Fetcher, LAST_EVENT_ID, Request};
+use crate::message::Made;
 use crate::record::time_text;
 use crate::source::{Ailment, Batch, Note, Source, SourceError};
 
