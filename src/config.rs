@@ -11,6 +11,7 @@ mod http;
 mod keys;
 mod load;
 mod loaders;
+pub mod preset;
 mod read;
 pub mod schema;
 mod substitute;

@@ -19,6 +19,8 @@ pub struct Adapter {
     pub example: &'static str,
     /// See [`Settings::POLLED`].
     pub polled: bool,
+    /// See [`Settings::RUNS_PROGRAMS`].
+    pub runs_programs: bool,
     /// The JSON Schema of the settings, for `tapline schema`, the docs and the check of keys.
     pub schema: fn() -> schemars::Schema,
     /// Reads the adapter's part of a source file.
@@ -33,6 +35,7 @@ impl Adapter {
             about: S::ABOUT,
             example: S::EXAMPLE,
             polled: S::POLLED,
+            runs_programs: S::RUNS_PROGRAMS,
             schema: || schemars::schema_for!(S),
             parse: parse_settings::<S>,
         }

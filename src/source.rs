@@ -254,6 +254,8 @@ pub trait Settings: JsonSchema + Clone + Send + Sync + 'static {
     /// Whether upstream may send again what it sent before, and its ids tell. The driver then drops what stands in the
     /// stream already, over restarts too.
     const REPLAYS: bool = false;
+    /// Whether it runs programs of this machine. Who may type a source into a page need not be allowed to do that.
+    const RUNS_PROGRAMS: bool = false;
 
     /// Reads them: [`parts::whole`](crate::parts::whole) of one struct, [`Parts`](crate::parts::Parts) of several.
     ///

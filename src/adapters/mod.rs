@@ -3,6 +3,7 @@
 //! To add one: write `adapters/<kind>.rs` (settings, [`Source`](crate::source::Source), a pure parse, tests), then add
 //! its two lines here. Tests then fail until it has fixtures, a simulator, an example and a page in `docs/`.
 
+pub mod exec;
 pub mod feed;
 pub mod json;
 pub mod scrape;
@@ -14,6 +15,7 @@ use crate::source::Adapter;
 
 /// Every adapter, in alphabetical order.
 pub const ADAPTERS: &[Adapter] = &[
+    Adapter::of::<exec::Exec>(),
     Adapter::of::<feed::Feed>(),
     Adapter::of::<json::Json>(),
     Adapter::of::<scrape::Scrape>(),

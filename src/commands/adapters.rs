@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::adapters::ADAPTERS;
 use crate::cli::Global;
-use crate::config::schema;
+use crate::config::{preset, schema};
 use crate::source::Adapter;
 
 /// The command's arguments.
@@ -69,7 +69,36 @@ impl Adapters {
 
 /// Every generated page, by file name.
 pub fn pages() -> Vec<(String, String)> {
-    ADAPTERS.iter().map(|adapter| (format!("{}.md", adapter.kind), page(adapter))).collect()
+    let pages = ADAPTERS.iter().map(|adapter| (format!("{}.md", adapter.kind), page(adapter)));
+    pages.chain([("presets.md".to_owned(), presets())]).collect()
+}
+
+/// The page of all presets.
+fn presets() -> String {
+    let mut page = String::from(
+        "# presets\n\nA preset says in one line what a public source is: `preset: NAME`, with its parameters in `with`. \
+         Any key of its kind may stand beside, and counts more. Each is written out below, as the YAML that it stands for.\n",
+    );
+    for preset in preset::all() {
+        put(&mut page, &format!("\n## {}\n\n{}.\n\n", preset.name, sentence(&preset.about)));
+        put(&mut page, "| in `with` | default | |\n|---|---|---|\n");
+        for parameter in &preset.parameters {
+            let default = match (&parameter.default, parameter.is_needed) {
+                (_, true) => "needed".to_owned(),
+                (Some(default), _) => format!("`{default}`"),
+                (None, _) => String::new(),
+            };
+            put(
+                &mut page,
+                &format!("| `{}` | {default} | {} |\n", parameter.name, parameter.about.replace('|', "\\|")),
+            );
+        }
+        let source = preset.text.split_once("\nsource:\n").map_or(preset.text, |(_, source)| source);
+        let plain: String =
+            source.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect();
+        put(&mut page, &format!("\n```yaml\n{plain}```\n"));
+    }
+    page
 }
 
 /// The page of one kind, generated from the docs of its settings.

@@ -57,7 +57,13 @@ pub fn read_source(file: &Path, text: &str, outside: &Outside<'_>) -> Result<Sou
         let message = "references (`${…}`) are not looked up here; write the value itself";
         return Err(vec![Diagnostic::of_file(file, message)]);
     }
-    let reading = Reading::begin_text(file, text.to_owned(), outside.environment)?;
+    let mut reading = Reading::begin_text(file, text.to_owned(), outside.environment)?;
+    let kind = reading.tree.entries().iter().find(|entry| entry.key == "kind").map(|entry| entry.value.to_json());
+    if outside.adapters.iter().any(|adapter| adapter.runs_programs && kind == Some(adapter.kind.into())) {
+        let message = "a source that runs programs is not tried here; write its file";
+        reading.add([Problem::new(["kind"], message)]);
+        return Err(reading.diagnostics());
+    }
     source_of(file, name, reading, outside)
 }
 
@@ -67,6 +73,10 @@ fn source_of(
     mut reading: Reading<'_>,
     outside: &Outside<'_>,
 ) -> Result<SourceConfig, Vec<Diagnostic>> {
+    super::preset::expand(&mut reading);
+    if !reading.is_right() && reading.tree.entries().iter().any(|entry| entry.key == "preset") {
+        return Err(reading.diagnostics());
+    }
     let Some(adapter) = find_adapter(&mut reading, outside.adapters) else { return Err(reading.diagnostics()) };
     let schema = super::schema::of_source(adapter);
     let mut unknown = Vec::new();

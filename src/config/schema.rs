@@ -6,6 +6,7 @@ use crate::source::Adapter;
 
 use super::Service;
 use super::common::Common;
+use super::preset::{Parameter, Preset};
 
 /// The schema of the keys that all sources share.
 pub(super) fn of_common() -> Value {
@@ -46,10 +47,33 @@ pub fn of_sources(adapters: &[Adapter]) -> Value {
         schema.as_object_mut().map(|schema| schema.remove("$schema"));
         branches.push(schema);
     }
+    branches.extend(super::preset::all().iter().map(of_preset));
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "tapline source",
         "oneOf": branches,
         "$defs": definitions,
+    })
+}
+
+/// The schema of a source that a preset says what it is: any key of its kind may stand beside.
+fn of_preset(preset: &Preset) -> Value {
+    let parameter = |parameter: &Parameter| {
+        let mut schema = json!({ "description": parameter.about });
+        if let Some(default) = &parameter.default {
+            schema["default"] = default.clone();
+        }
+        (parameter.name.clone(), schema)
+    };
+    let parameters: Map<String, Value> = preset.parameters.iter().map(parameter).collect();
+    let needed: Vec<&str> =
+        preset.parameters.iter().filter(|known| known.is_needed).map(|known| known.name.as_str()).collect();
+    let with = json!({ "type": "object", "properties": parameters, "required": needed, "additionalProperties": false });
+    let mut required = vec!["preset"];
+    required.extend((!needed.is_empty()).then_some("with"));
+    json!({
+        "type": "object",
+        "properties": { "preset": { "const": preset.name, "description": preset.about }, "with": with, "kind": false },
+        "required": required,
     })
 }

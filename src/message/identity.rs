@@ -25,21 +25,23 @@ impl Identity {
 
     /// The id of a record in which this was found; `None` where none of the places has anything.
     pub fn of(&self, found: &Found<'_>) -> Option<String> {
-        let mut id = String::from("m_");
+        Some(self.end(format!("m_{}", self.text_of(found)?)))
+    }
+
+    /// What the id is made of: one text for each place, with what is between them.
+    pub fn text_of(&self, found: &Found<'_>) -> Option<String> {
+        let mut text = String::new();
         let mut is_known = false;
         for (index, number) in self.places.iter().enumerate() {
             if index > 0 {
-                id.push('/');
+                text.push('/');
             }
-            if let Some(text) = found.one(*number).and_then(text_of) {
+            if let Some(value) = found.one(*number).and_then(text_of) {
                 is_known = true;
-                push_escaped(&mut id, &text);
+                push_escaped(&mut text, &value);
             }
         }
-        if !is_known {
-            return None;
-        }
-        Some(self.end(id))
+        is_known.then_some(text)
     }
 
     /// The id of a record whose identity is this text.

@@ -60,6 +60,8 @@ mod json_api;
 mod x_stream;
 // The adapter `sse` against simulated servers, and one that nobody here wrote.
 mod sse;
+// The adapter `websocket` likewise.
+mod websocket;
 // The older protocol, signed.
 mod x_legacy;
 // The simulated X against clients that nobody here wrote.

@@ -82,11 +82,11 @@ impl Resumed {
 
     /// What there is to say once it is known: that all of it came again, or that upstream began later. `published_at` is when
     /// the last record happened.
-    pub(super) fn end(&self, published_at: Option<DateTime<Utc>>) -> Option<Note> {
+    pub(super) fn end(&self, published_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<Note> {
         match self.is_honoured? {
             true => {
                 let is_over = published_at.is_none_or(|at| at >= self.connected_at - CAUGHT_UP);
-                is_over.then(|| Note::filled(self.from, self.connected_at, "replay"))
+                is_over.then(|| Note::filled(self.from - BEFORE, now, "replay"))
             }
             false => {
                 let until =
@@ -97,6 +97,10 @@ impl Resumed {
         }
     }
 }
+
+/// What the driver calls a gap begins when the connection was last heard, and that may be a moment before what is known here.
+/// Everything from before was read.
+const BEFORE: TimeDelta = TimeDelta::seconds(1);
 
 /// What was missed is missed.
 pub(super) fn not_filled(from: DateTime<Utc>, to: DateTime<Utc>, why: &str) -> Note {
@@ -138,10 +142,10 @@ mod tests {
             ("101", Some(at(30)), Some("not_filled")),
         ] {
             let mut resumed = Resumed::new(&spot, at(60)).unwrap();
-            assert!(resumed.end(Some(at(60))).is_none(), "nothing has come yet");
+            assert!(resumed.end(Some(at(60)), at(61)).is_none(), "nothing has come yet");
             resumed.saw(first);
             resumed.saw("500");
-            assert_eq!(resumed.end(published_at).map(|note| note.kind), expected, "{first}");
+            assert_eq!(resumed.end(published_at, at(61)).map(|note| note.kind), expected, "{first}");
         }
     }
 }

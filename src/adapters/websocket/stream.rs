@@ -343,7 +343,7 @@ impl Stream {
         let Some(resumed) = &open.resumed else { return };
         self.spot.missed_from = Some(resumed.from);
         let published_at = taking.made.items.last().and_then(|item| item.published_at);
-        if let Some(note) = resumed.end(published_at) {
+        if let Some(note) = resumed.end(published_at, self.context.now()) {
             self.notes.push(note);
             open.resumed = None;
             self.spot.missed_from = None;

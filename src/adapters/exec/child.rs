@@ -1,0 +1,155 @@
+//! The program that runs.
+
+use std::collections::VecDeque;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::value::RawValue;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+
+use super::{Exec, Format};
+use crate::secrets;
+
+/// What a program has of our own environment: what it needs to run at all, and none of the secrets that may be there.
+const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+
+/// How long a program may take to end that was told to.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// So many lines of its standard error are kept for a person, of so many characters.
+const SAID_MAX: usize = 5;
+const SAID_CHARS_MAX: usize = 300;
+
+/// A program. It ends with this, and everything that it has started in its process group.
+pub(super) struct Running {
+    child: Option<Child>,
+    out: ChildStdout,
+    group: Option<Pid>,
+    /// The last lines of its standard error.
+    said: Arc<Mutex<VecDeque<String>>>,
+    /// Files that it was given.
+    _files: Option<TempDir>,
+}
+
+impl Running {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(super) fn start(exec: &Exec, source: &str, state: Option<&RawValue>) -> anyhow::Result<Self> {
+        let (program, arguments) = exec.command.split_first().context("no program is named")?;
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
+        command.envs(std::env::vars_os().filter(|(name, _)| PASSED_ON.iter().any(|known| name == known)));
+        command.envs(&exec.env);
+        if let Some(folder) = &exec.folder {
+            command.current_dir(folder);
+        }
+        let files = if exec.format == Format::Singer { give_files(&mut command, exec, state)? } else { None };
+        let mut child = command.spawn().with_context(|| format!("`{program}` cannot be started"))?;
+        let out = child.stdout.take().context("it has no standard output")?;
+        let said = Arc::new(Mutex::new(VecDeque::new()));
+        if let Some(error) = child.stderr.take() {
+            tokio::spawn(listen(BufReader::new(error), source.to_owned(), Arc::clone(&said)));
+        }
+        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        Ok(Self { child: Some(child), out, group, said, _files: files })
+    }
+
+    /// What it has written next; nothing at its end. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the pipe breaks.
+    pub(super) async fn read(&mut self, bytes: &mut Vec<u8>) -> std::io::Result<usize> {
+        self.out.read_buf(bytes).await
+    }
+
+    /// Waits for its end, and says how it was: nothing if it was good. Cancel-safe.
+    pub(super) async fn end(&mut self) -> Option<anyhow::Error> {
+        let child = self.child.as_mut()?;
+        let status = child.wait().await;
+        let said: Vec<String> = self.said.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let said = if said.is_empty() { String::new() } else { format!(": {}", said.join(" | ")) };
+        match status {
+            Ok(status) if status.success() => None,
+            Ok(status) => Some(anyhow!("the program ended with {status}{said}")),
+            Err(error) => Some(anyhow!(error).context("the program's end cannot be waited for")),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        let Some(group) = self.group else { return };
+        // One that has ended is no group any more, or somebody else's.
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                kill_process_group(group, Signal::TERM).ok();
+                runtime.spawn(async move {
+                    if tokio::time::timeout(PATIENCE, child.wait()).await.is_err() {
+                        kill_process_group(group, Signal::KILL).ok();
+                        child.wait().await.ok();
+                    }
+                });
+            }
+            Err(_) => {
+                kill_process_group(group, Signal::KILL).ok();
+            }
+        }
+    }
+}
+
+/// The files of a Singer tap, which nobody else may read.
+fn give_files(command: &mut Command, exec: &Exec, state: Option<&RawValue>) -> anyhow::Result<Option<TempDir>> {
+    let given = [
+        ("--config", exec.config.as_ref().map(ToString::to_string)),
+        ("--catalog", exec.catalog.as_ref().map(ToString::to_string)),
+        ("--state", state.map(|state| state.get().to_owned())),
+    ];
+    if given.iter().all(|(_, text)| text.is_none()) {
+        return Ok(None);
+    }
+    let folder = tempfile::Builder::new().prefix("tapline-").tempdir().context("no folder for the tap's files")?;
+    for (flag, text) in given {
+        let Some(text) = text else { continue };
+        let file = folder.path().join(flag.trim_start_matches('-'));
+        std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
+        command.arg(flag).arg(file);
+    }
+    Ok(Some(folder))
+}
+
+/// Puts what a program says on its standard error into the log.
+async fn listen(error: impl tokio::io::AsyncBufRead + Unpin, source: String, said: Arc<Mutex<VecDeque<String>>>) {
+    // Bounded: a line without an end is taken in pieces.
+    let mut error = error;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut error).take(64 << 10).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let text: String = String::from_utf8_lossy(&line).trim_end().chars().take(SAID_CHARS_MAX).collect();
+        if text.is_empty() {
+            continue;
+        }
+        let text = secrets::hide(&text).escape_debug().to_string();
+        tracing::info!(source.name = %source, "the program says: {text}");
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.len() == SAID_MAX {
+            said.pop_front();
+        }
+        said.push_back(text);
+    }
+}
