@@ -193,13 +193,14 @@ mod tests {
         let mut tokens = Tokens::of(text);
         let mut shown = String::new();
         for token in tokens.by_ref() {
-            shown += &match token {
+            let piece = match token {
                 Token::Start { name, attributes, is_empty, .. } => {
                     format!("<{name} {attributes:?}{}>", if is_empty { "/" } else { "" })
                 }
                 Token::End { name, .. } => format!("</{name}>"),
                 Token::Text(text) => format!("{text:?}"),
             };
+            shown.push_str(&piece);
         }
         if tokens.is_torn { shown + " torn" } else { shown }
     }

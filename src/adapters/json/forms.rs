@@ -208,7 +208,8 @@ mod tests {
         match messages(text, format, b',') {
             Ok((good, bad)) => {
                 let good: Vec<&str> = good.iter().map(|json| json.get()).collect();
-                format!("{}{}", good.join(" "), bad.iter().map(|(why, _)| format!(" ! {why}")).collect::<String>())
+                let bad: Vec<String> = bad.into_iter().map(|(why, _)| format!(" ! {why}")).collect();
+                good.join(" ") + &bad.concat()
             }
             Err(why) => why,
         }
