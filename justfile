@@ -31,6 +31,10 @@ bench-peers:
 bench-stream:
     scripts/bench-stream
 
+# Live streams of messages of 1 KB, into durable segments.
+bench-live:
+    scripts/bench-live
+
 # Speed of loading beside the stores' own tools
 bench-load:
     scripts/bench-load

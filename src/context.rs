@@ -75,12 +75,14 @@ pub struct HttpOptions {
     pub proxy: Option<Url>,
     /// Certificates are not looked at: whoever is in between can read and change everything.
     pub unverified: bool,
+    /// Connections are those of HTTP/1.1, which alone can become something else: a websocket.
+    pub only_http1: bool,
 }
 
 impl HttpOptions {
     /// A client that verifies who answers, without a proxy.
     pub fn plain(connect_timeout: Duration) -> Self {
-        Self { connect_timeout, proxy: None, unverified: false }
+        Self { connect_timeout, proxy: None, unverified: false, only_http1: false }
     }
 }
 
@@ -190,6 +192,9 @@ impl Context {
             .http1_max_headers(ANSWER_HEADERS_MAX)
             .http2_max_header_list_size(ANSWER_HEADER_BYTES_MAX)
             .tls_danger_accept_invalid_certs(options.unverified);
+        if options.only_http1 {
+            builder = builder.http1_only();
+        }
         if let Some(proxy) = &options.proxy {
             builder = builder.proxy(reqwest::Proxy::all(proxy.clone()).context("the proxy cannot be used")?);
         } else if let Some(guard) = guard {

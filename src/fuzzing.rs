@@ -26,6 +26,7 @@ pub const TARGETS: &[Target] = &[
     ("records", records),
     ("robots", robots),
     ("selectors", selectors),
+    ("sse", sse),
     ("trees", trees),
 ];
 
@@ -131,6 +132,12 @@ pub fn robots(data: &[u8]) {
 pub fn selectors(data: &[u8]) {
     let (selector, html) = headed(data);
     adapters::scrape::checks::any_selector(&selector, &text(html));
+}
+
+/// A letter that says how the bytes are cut, and an event stream.
+pub fn sse(data: &[u8]) {
+    let (choice, rest) = chosen(data);
+    adapters::sse::checks::any_stream(choice, rest);
 }
 
 /// A page as a tree.

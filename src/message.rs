@@ -78,14 +78,20 @@ impl Reader {
 
     /// The same of what has been read as JSON already.
     pub fn take<'t>(&self, message: &'t RawValue, kind: &Cow<'static, str>, made: &mut Made) -> Message<'t> {
-        if self.whole.is_empty() {
-            let found = self.whole.find(message);
-            self.add(message, kind, made);
-            return Message { found, is_ignored: false };
-        }
-        let found = self.whole.find(message);
-        if self.ignored.iter().any(|condition| condition.is_met(&found)) {
-            return Message { found, is_ignored: true };
+        let found = self.look(message);
+        let is_ignored = !self.make(message, &found, kind, made);
+        Message { found, is_ignored }
+    }
+
+    /// Everything that is looked for in a whole message, the caller's own places among it.
+    pub fn look<'t>(&self, message: &'t RawValue) -> Found<'t> {
+        self.whole.find(message)
+    }
+
+    /// Adds what a message brings, in which this was found. Whether it was none of those that are ignored.
+    pub fn make(&self, message: &RawValue, found: &Found<'_>, kind: &Cow<'static, str>, made: &mut Made) -> bool {
+        if self.ignored.iter().any(|condition| condition.is_met(found)) {
+            return false;
         }
         let kind = match &self.record_type {
             Type::Given => kind.clone(),
@@ -101,7 +107,7 @@ impl Reader {
             (None, Some(payload)) => self.unpack(message, found.one(payload), &kind, made),
             (None, None) => self.add(message, &kind, made),
         }
-        Message { found, is_ignored: false }
+        true
     }
 
     /// A record that stands as a text within its message.

@@ -63,6 +63,12 @@ pub trait Source: Send {
         Ok((self.next().await?, Vec::new()))
     }
 
+    /// How long upstream wants to be left alone after a connection that ended, where it has said so. A stream waits at least
+    /// this long before it connects again, also where it would do so at once.
+    fn rest(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// What there is to say about the source itself since the last call: rules changed, a part of a gap filled.
     ///
     /// The driver asks after every [`connect`](Self::connect), also one that failed, and after every

@@ -6,6 +6,8 @@
 pub mod feed;
 pub mod json;
 pub mod scrape;
+pub mod sse;
+pub mod websocket;
 pub mod x_stream;
 
 use crate::source::Adapter;
@@ -15,5 +17,7 @@ pub const ADAPTERS: &[Adapter] = &[
     Adapter::of::<feed::Feed>(),
     Adapter::of::<json::Json>(),
     Adapter::of::<scrape::Scrape>(),
+    Adapter::of::<sse::Sse>(),
+    Adapter::of::<websocket::Websocket>(),
     Adapter::of::<x_stream::XStream>(),
 ];

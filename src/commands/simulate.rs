@@ -17,6 +17,7 @@ use super::signals;
 #[command(after_help = "Examples:
   tapline simulate quote --port 8099
   tapline simulate quote --port 8099 --step 200ms --faults '5%:500, 3%:503=2s, every 50:layout'
+  tapline simulate sse --step 20ms --faults '1%:end, every 300:reset, 20%:503=2'
   tapline simulate x --step 100ms --faults '0.5%:torn, every 300:disconnect, 20%:503'
   tapline simulate --list")]
 pub struct Simulate {

@@ -106,12 +106,25 @@ impl AskKeys {
     /// # Errors
     /// When the machine has no usable certificate store, or the proxy cannot be used.
     pub fn fetcher(&self, context: &Context, site: Option<&Url>) -> anyhow::Result<Fetcher> {
+        self.fetcher_over(context, site, false)
+    }
+
+    /// The same, over connections that can become websockets.
+    ///
+    /// # Errors
+    /// As [`fetcher`](Self::fetcher).
+    pub fn fetcher_of_websockets(&self, context: &Context, site: Option<&Url>) -> anyhow::Result<Fetcher> {
+        self.fetcher_over(context, site, true)
+    }
+
+    fn fetcher_over(&self, context: &Context, site: Option<&Url>, only_http1: bool) -> anyhow::Result<Fetcher> {
         if !self.tls_verify {
             let site = site.map(|url| url.origin().ascii_serialization()).unwrap_or_default();
             tracing::warn!(%site, "the certificate is not checked (tls_verify: false): anybody in between can read and change everything");
         }
         let proxy = self.proxy.as_ref().map(|proxy| proxy.0.clone());
-        let options = HttpOptions { connect_timeout: self.timeout.connect.0, proxy, unverified: !self.tls_verify };
+        let options =
+            HttpOptions { connect_timeout: self.timeout.connect.0, proxy, unverified: !self.tls_verify, only_http1 };
         Ok(Fetcher::new(context.http(options)?, context, self.manners.clone(), self.cookies))
     }
 

@@ -264,6 +264,13 @@ enum Look {
 }
 
 impl Turn {
+    /// The same for a live stream: when its headers come may tell when it has something to say, and not how busy the host
+    /// is.
+    pub(super) fn for_live(mut self) -> Self {
+        self.adapt = false;
+        self
+    }
+
     /// Takes note of an answer. Returns for how long the host is to be left alone now, if it is.
     pub(super) fn heard(&self, heard: Heard) -> Option<Duration> {
         let mut state = lock(&self.host.state);

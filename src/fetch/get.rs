@@ -5,25 +5,30 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use chrono::{DateTime, Utc};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
-use http::{Method, StatusCode};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, Method, StatusCode};
 use reqwest::Response;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::gate::{Gates, Heard, Member, Turn};
+use super::live::{Live, NotOpen, Refusal, Wants, is_of_type};
 use super::manners::{Manners, Robots};
 use super::request::{Answer, Body, Request, Validator, fresh};
 use super::robots::Asker;
 use super::session::Session;
 use super::tape::Tape;
+use super::way::{Way, redirect_target};
 use super::{Failure, cause};
 use crate::context::{Context, shown_url};
 use crate::retry_after::retry_after;
+use crate::source::SourceError;
 
 /// How much is read of an answer that brings no page: enough for its title.
 const REFUSAL_BYTES_MAX: u64 = 64 * 1024;
+/// How long the body of what is no live stream is waited for.
+const REFUSAL_MAX: Duration = Duration::from_secs(5);
 /// How long a redirect's body is waited for.
 const DRAIN_MAX: Duration = Duration::from_millis(200);
 /// Hosts that one source is a member of at once. Redirects may lead to ever new ones.
@@ -46,6 +51,23 @@ struct Open {
     response: Response,
     turn: Turn,
     rest: Option<Duration>,
+}
+
+/// What is asked for.
+pub(super) enum Purpose<'a> {
+    /// A page, or nothing where it is still what this says.
+    Page(Option<&'a Validator>),
+    /// A body without an end.
+    Live(&'a Wants),
+    /// The connection itself, for another protocol; with these headers.
+    Upgrade(&'a HeaderMap),
+}
+
+/// Where a request was answered.
+pub(super) struct Arrival {
+    open: Open,
+    url: Url,
+    deadline: Deadline,
 }
 
 impl Fetcher {
@@ -91,13 +113,54 @@ impl Fetcher {
     }
 
     async fn fetch_now(&mut self, request: &Request, validator: Option<&Validator>) -> Result<Answer, Failure> {
+        let Arrival { open, url, deadline } = self.travel(request, &Purpose::Page(validator)).await?;
+        read_answer(open, &url, validator, request.body_max, &deadline).await.map_err(Failure::Lost)
+    }
+
+    /// Opens a live stream, whose headers are to come within the request's deadline.
+    ///
+    /// The turn at its host's gate ends once they are there: a stream that lives for days must not keep its place from
+    /// those who ask for pages. `robots.txt` is not asked: it is about crawlers, which find addresses by themselves (RFC
+    /// 9309, 1); here somebody has written down one address of an API, which is asked for once and then stays.
+    ///
+    /// # Errors
+    /// When there is no answer, or one that is no such stream. What it means is told apart by its status and its body.
+    pub async fn open(&mut self, request: &Request, wants: &Wants) -> Result<Live, NotOpen> {
+        if let Tape::Play(_) = &self.tape {
+            // Whoever replays is promised that nobody is asked.
+            return Err(SourceError::Refused(anyhow!("a live stream is not recorded, and cannot be replayed")).into());
+        }
+        let arrival = self.travel(request, &Purpose::Live(wants)).await.map_err(SourceError::from)?;
+        match arrival.accepted(|response| {
+            response.status() == StatusCode::OK && is_of_type(response.headers(), wants.media_type)
+        }) {
+            Ok(response) => Ok(Live::new(response, wants.idle)?),
+            Err(arrival) => Err(self.refused(arrival, wants.media_type).await),
+        }
+    }
+
+    /// What an answer means that is not what was asked for.
+    pub(super) async fn refused(&self, arrival: Arrival, media_type: &'static str) -> NotOpen {
+        let Arrival { open: Open { mut response, .. }, url, deadline } = arrival;
+        let status = response.status();
+        let headers = std::mem::take(response.headers_mut());
+        let deadline = Deadline { at: deadline.at.min(Instant::now() + REFUSAL_MAX), total: REFUSAL_MAX };
+        let body = read_some(&mut response, &deadline).await;
+        let body = super::decode::decode(body, &codings(&headers), REFUSAL_BYTES_MAX).unwrap_or_default();
+        let retry_after = self.retry_after(&headers);
+        let refusal = Refusal { url: &url, status, headers: &headers, body: &body, retry_after, media_type };
+        NotOpen { status: Some(status), error: refusal.into_error() }
+    }
+
+    /// Goes the way of a request, over redirects, to where it is answered.
+    pub(super) async fn travel(&mut self, request: &Request, purpose: &Purpose<'_>) -> Result<Arrival, Failure> {
         let mut way = Way::new(request);
         let mut left = request.total;
         loop {
-            let turn = self.turn(&way.url, &request.user_agent).await?;
+            let turn = self.turn(&way.url, &request.user_agent, purpose).await?;
             // What was waited for at the gate is nobody's slowness.
             let deadline = Deadline { at: Instant::now() + left, total: request.total };
-            let hop = self.hop(request, &way, validator);
+            let hop = self.hop(request, &way, purpose);
             let mut open = self.ask(hop, turn, &deadline).await?;
             self.session.keep_cookies(&way.url, open.response.headers());
             let goes_on = if way.may_answer(request, &open.response) && self.session.challenged(open.response.headers())
@@ -111,9 +174,7 @@ impl Fetcher {
                 false
             };
             if !goes_on {
-                return read_answer(open, &way.url, validator, request.body_max, &deadline)
-                    .await
-                    .map_err(Failure::Lost);
+                return Ok(Arrival { open, url: way.url, deadline });
             }
             // The connection is only used again when the answer was read to its end, which is worth a moment and no more.
             let drain = Deadline { at: deadline.at.min(Instant::now() + DRAIN_MAX), total: DRAIN_MAX };
@@ -123,10 +184,23 @@ impl Fetcher {
     }
 
     /// One request of the way.
-    fn hop(&mut self, request: &Request, way: &Way, validator: Option<&Validator>) -> reqwest::Request {
+    fn hop(&mut self, request: &Request, way: &Way, purpose: &Purpose<'_>) -> reqwest::Request {
         let mut hop = reqwest::Request::new(way.method.clone(), way.url.clone());
-        let known = validator.filter(|known| known.is_of(&way.url) && way.method == Method::GET);
-        *hop.headers_mut() = request.headers(way.is_own, known);
+        match purpose {
+            Purpose::Page(validator) => {
+                let known = validator.filter(|known| known.is_of(&way.url) && way.method == Method::GET);
+                *hop.headers_mut() = request.headers(way.is_own, known);
+            }
+            Purpose::Live(wants) => {
+                *hop.headers_mut() = request.headers(way.is_own, None);
+                hop.headers_mut().insert(ACCEPT_ENCODING, wants.coding());
+            }
+            Purpose::Upgrade(headers) => {
+                *hop.headers_mut() = request.headers(way.is_own, None);
+                hop.headers_mut().remove(ACCEPT_ENCODING);
+                hop.headers_mut().extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+            }
+        }
         self.session.add_cookies(&way.url, hop.headers_mut());
         let payload = request.payload.as_ref().filter(|_| way.sends_payload);
         if let Some(payload) = payload {
@@ -145,13 +219,16 @@ impl Fetcher {
     }
 
     /// Leave to ask for this page now: it is where the source may go, its site allows it, and it is the source's turn.
-    async fn turn(&mut self, url: &Url, user_agent: &HeaderValue) -> Result<Turn, Failure> {
+    async fn turn(&mut self, url: &Url, user_agent: &HeaderValue, purpose: &Purpose<'_>) -> Result<Turn, Failure> {
         self.context.check(url).map_err(|error| Failure::Lost(error.into()))?;
         let host = self.gates.host(url);
         if self.members.len() >= MEMBERSHIPS_MAX && !self.members.contains_key(&host.name) {
             self.members.clear();
         }
         let member = &*self.members.entry(host.name.clone()).or_insert_with(|| host.join(&self.manners));
+        if let Purpose::Live(_) | Purpose::Upgrade(_) = purpose {
+            return Ok(member.turn().await?.for_live());
+        }
         if self.manners.robots == Robots::Obey {
             let asker = Asker { client: &self.client, context: &self.context, member, user_agent };
             let verdict = asker.verdict(url).await?;
@@ -167,100 +244,23 @@ impl Fetcher {
         let url = hop.url().clone();
         let response = deadline.wait("no_answer: there was no answer", self.client.execute(hop)).await?;
         let response = response.map_err(|error| cause(error, &url))?;
-        let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = asked.and_then(|value| retry_after(value, self.context.now()));
+        let retry_after = self.retry_after(response.headers());
         let status = response.status().as_u16();
         let rest = turn.heard(Heard { status, retry_after, chance: self.context.chance() });
         Ok(Open { response, turn, rest })
     }
-}
 
-/// Where a request is on its way over redirects.
-struct Way {
-    method: Method,
-    url: Url,
-    visited: Vec<Url>,
-    /// Whether it is still at the origin that the user's headers and keys are for.
-    is_own: bool,
-    sends_payload: bool,
-    /// Whether what the server asked was answered already: a second 401 means that the answer is wrong.
-    has_answered: bool,
-}
-
-impl Way {
-    fn new(request: &Request) -> Self {
-        Self {
-            method: request.method.clone(),
-            url: request.url.clone(),
-            visited: vec![request.url.clone()],
-            is_own: true,
-            sends_payload: request.payload.is_some(),
-            has_answered: false,
-        }
-    }
-
-    fn may_answer(&self, request: &Request, response: &Response) -> bool {
-        let has_login = request.auth.as_ref().is_some_and(|auth| auth.digest.is_some());
-        has_login && self.is_own && !self.has_answered && response.status() == StatusCode::UNAUTHORIZED
-    }
-
-    /// Goes where an answer sends it. What becomes of the method is what browsers do (RFC 9110, 15.4).
-    fn follow(&mut self, target: &str, status: StatusCode, redirects_max: usize) -> anyhow::Result<()> {
-        let next = check_redirect(&self.url, target, &self.visited, redirects_max)?;
-        let keeps_method = matches!(status.as_u16(), 307 | 308) || matches!(self.method, Method::GET | Method::HEAD);
-        if !keeps_method {
-            self.method = Method::GET;
-            self.sends_payload = false;
-        }
-        self.is_own &= next.origin() == self.url.origin();
-        if self.sends_payload && !self.is_own {
-            let (from, to) = (shown_url(&self.url), shown_url(&next));
-            return Err(anyhow!("bad_redirect: {from} wants the request's body sent to another site, {to}"));
-        }
-        self.visited.push(next.clone());
-        self.url = next;
-        Ok(())
+    fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
+        let asked = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        asked.and_then(|value| retry_after(value, self.context.now()))
     }
 }
 
-/// Where the answer sends us, if it does.
-fn redirect_target(response: &Response) -> Option<anyhow::Result<String>> {
-    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-        return None;
+impl Arrival {
+    /// The answer, if it is what was asked for. The turn at the host's gate ends then.
+    pub(super) fn accepted(self, is_it: impl FnOnce(&Response) -> bool) -> Result<Response, Self> {
+        if is_it(&self.open.response) { Ok(self.open.response) } else { Err(self) }
     }
-    let location = response.headers().get(LOCATION)?;
-    // Some servers send UTF-8 here; the URL parser escapes it.
-    let text = std::str::from_utf8(location.as_bytes()).map(str::to_owned);
-    Some(text.context("bad_redirect: the redirect's address is not text"))
-}
-
-/// The address of the next hop, or why it is not gone to.
-fn check_redirect(from: &Url, target: &str, visited: &[Url], redirects_max: usize) -> anyhow::Result<Url> {
-    let mut next =
-        from.join(target).with_context(|| format!("bad_redirect: {} redirects to no URL", shown_url(from)))?;
-    let (shown_from, shown_next) = (shown_url(from), shown_url(&next));
-    if !matches!(next.scheme(), "http" | "https") || next.host_str().is_none() {
-        return Err(anyhow!("bad_redirect: {shown_from} redirects to `{}:`, which is not followed", next.scheme()));
-    }
-    if from.scheme() == "https" && next.scheme() == "http" {
-        return Err(anyhow!("insecure_redirect: {shown_from} redirects from https to {shown_next}"));
-    }
-    // A name and password in a redirect would be sent as if they were ours; a fragment is never sent.
-    let refused = next.set_username("").is_err() || next.set_password(None).is_err();
-    next.set_fragment(None);
-    if refused {
-        return Err(anyhow!("bad_redirect: {shown_from} redirects to {shown_next}"));
-    }
-    if visited.contains(&next) {
-        return Err(anyhow!("redirect_loop: {shown_from} redirects to {shown_next}, where we come from"));
-    }
-    if visited.len() > redirects_max {
-        return Err(anyhow!(
-            "too_many_redirects: more than {redirects_max}, the last from {shown_from} to {shown_next}; allow more with \
-             `redirects`"
-        ));
-    }
-    Ok(next)
 }
 
 async fn read_answer(
@@ -294,6 +294,25 @@ async fn read_answer(
     // What the refusal says is a help and no more: its own faults do not hide the status.
     body.bytes = read_body(&mut response, REFUSAL_BYTES_MAX, deadline).await.unwrap_or_default();
     Ok(Answer::Refused(status, body))
+}
+
+/// What comes of a refusal's body while it is waited for: its own faults do not hide the status, and one without an end
+/// is no reason to wait.
+async fn read_some(response: &mut Response, deadline: &Deadline) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Ok(Ok(Some(chunk))) = timeout_at(deadline.at, response.chunk()).await {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 >= REFUSAL_BYTES_MAX {
+            break;
+        }
+    }
+    bytes
+}
+
+fn codings(headers: &HeaderMap) -> Vec<String> {
+    let coded: Vec<&str> =
+        headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("?")).collect();
+    super::decode::codings(&coded.join(","))
 }
 
 /// The whole body as it comes, of at most `bytes_max`.

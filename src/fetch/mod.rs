@@ -1,9 +1,9 @@
 //! Asking a site, as every adapter of pages and documents does: with manners, within limits, hop by hop.
 //!
-//! `asking` and `manners` are what a source's file says about that, `gate` the one gate per host, `robots` its robots.txt, `request`
-//! what is asked and what is remembered of the answer, `get` the way of a request, `decode` and `charset` what becomes
-//! of a body, `session` cookies and passwords, `tape` answers that are kept and given again, `block` who guards a site, `refusal`
-//! what an answer without a page means.
+//! `asking` and `manners` are what a source's file says about that, `gate` the one gate per host, `robots` its robots.txt,
+//! `request` what is asked and what is remembered of the answer, `get` the way of a request and `way` its redirects, `decode`
+//! and `charset` what becomes of a body, `live` a body without an end, `session` cookies and passwords, `tape` answers that are
+//! kept and given again, `block` who guards a site, `refusal` what an answer without a page means.
 
 mod asking;
 pub mod block;
@@ -13,6 +13,7 @@ pub(crate) mod checks;
 pub(crate) mod decode;
 mod gate;
 mod get;
+pub mod live;
 mod manners;
 mod placeholder;
 mod refusal;
@@ -20,6 +21,8 @@ mod request;
 mod robots;
 mod session;
 pub mod tape;
+pub mod upgrade;
+mod way;
 
 use std::error::Error;
 use std::time::Duration;
@@ -34,7 +37,7 @@ pub use self::get::Fetcher;
 pub use self::manners::{Manners, Robots};
 pub use self::placeholder::{Filled, Names, Values};
 pub use self::refusal::{plain_words, source_error};
-pub use self::request::{Answer, Body, Payload, Request, Validator};
+pub use self::request::{Answer, Body, LAST_EVENT_ID, Payload, Request, Validator};
 use crate::context::shown_url;
 use crate::source::SourceError;
 

@@ -14,6 +14,9 @@ use url::Url;
 use super::decode;
 use crate::auth::Auth;
 
+/// Where a client of server-sent events was (WHATWG HTML, 9.2.4).
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
 const ACCEPTED_CODINGS: &str = "gzip, deflate, br, zstd";
 /// A longer validator is not kept: it would stand in the cursor and in every request.
 const VALIDATOR_BYTES_MAX: usize = 1024;
@@ -165,9 +168,13 @@ fn url_hash(url: &Url) -> String {
 }
 
 impl Request {
-    /// The user's own headers that only describe the client: any other may be a key, which no other site is told.
+    /// Those headers that only describe the client, and where it was in a stream: any other may be a key, which no other
+    /// site is told.
     pub fn harmless_headers(&self) -> HeaderMap {
-        let is_harmless = |name: &HeaderName| name.as_str().starts_with("accept") || name == USER_AGENT;
+        // An id of a stream that is somewhere else by now came from there.
+        let is_harmless = |name: &HeaderName| {
+            name.as_str().starts_with("accept") || [USER_AGENT, CACHE_CONTROL, LAST_EVENT_ID].contains(name)
+        };
         let sent = self.headers.iter().filter(|(name, _)| is_harmless(name));
         sent.map(|(name, value)| (name.clone(), value.clone())).collect()
     }

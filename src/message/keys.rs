@@ -133,10 +133,19 @@ impl MessageKeys {
     /// # Errors
     /// When something is wrong that [`problems`](Self::problems) says.
     pub fn reader(&self, source: &str, own: &[&Place]) -> anyhow::Result<Reader> {
-        let (mut whole, mut within) = (Places::default(), Places::default());
+        let mut whole = Places::default();
         for place in own {
             whole.add(place);
         }
+        self.reader_with(source, whole)
+    }
+
+    /// The same, where the caller looks for these already, such as for conditions of its own.
+    ///
+    /// # Errors
+    /// As [`reader`](Self::reader).
+    pub fn reader_with(&self, source: &str, mut whole: Places) -> anyhow::Result<Reader> {
+        let mut within = Places::default();
         let record_type = match &self.record_type {
             None => Type::Given,
             Some(TypeKeys::Fixed(word)) => Type::Fixed(word.clone()),

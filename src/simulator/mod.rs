@@ -10,8 +10,10 @@ pub mod mongo;
 pub mod oauth1;
 pub mod quote;
 pub mod server;
+pub mod sse;
 pub mod stores;
 pub mod stream;
+pub mod websocket;
 pub mod x;
 
 use std::net::SocketAddr;
@@ -60,4 +62,11 @@ pub struct Simulator {
 }
 
 /// Every simulator.
-pub const SIMULATORS: &[Simulator] = &[feed::SIMULATOR, api::SIMULATOR, quote::SIMULATOR, x::SIMULATOR];
+pub const SIMULATORS: &[Simulator] = &[
+    api::SIMULATOR,
+    feed::SIMULATOR,
+    quote::SIMULATOR,
+    sse::SIMULATOR,
+    websocket::SIMULATOR,
+    x::SIMULATOR,
+];

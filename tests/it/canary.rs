@@ -10,6 +10,7 @@ use tapline::simulator::Running as _;
 use tapline::simulator::api::Api;
 use tapline::simulator::feed::News;
 use tapline::simulator::quote::Quote;
+use tapline::simulator::sse::{self, Sse};
 use tapline::simulator::x::{self, X};
 
 use crate::support::tap::{PATIENCE, Process, Tap, pause, wait_until};
@@ -124,6 +125,17 @@ fn x_stream(base: &str) -> Value {
         "user_fields": ["name"], "media_fields": ["url"], "place_fields": ["name"], "poll_fields": ["options"],
         "recover": ["backfill"], "idle": "25s", "compression": "gzip", "connects": { "max": 15, "per": "15m" },
         "timezone": "UTC", "output": { "stream": "STREAM", "link": "STREAM.out" },
+    })
+}
+
+/// A stream of events with every key that takes a text.
+fn sse_stream(base: &str) -> Value {
+    json!({
+        "kind": "sse", "url": format!("{base}?key=1"), "headers": { "X-Key": "a" }, "auth": { "bearer": "token" },
+        "user_agent": "me", "query": { "b": ["c"] }, "timeout": { "connect": "5s", "total": "10s" }, "id": "/n", "published_at": "/at", "ignore": [{ "/text": "nothing" }], "events": ["message", "update"],
+        "idle": "60s", "last_event_id": "header", "max_event": "4MiB", "compression": "gzip",
+        "start": { "id": "7", "query": { "since": "now-1h" } },
+        "output": { "stream": "STREAM", "link": "STREAM.out" },
     })
 }
 
@@ -296,7 +308,9 @@ async fn a_secret_in_any_place_of_a_source_comes_out_nowhere() {
     let x = X::start(0, x::Settings::default()).await.unwrap();
     let site = News::default().start(0).await.unwrap();
     let api_site = Api::default().start(0).await.unwrap();
-    let [page, base] = [exchange.url("/"), format!("http://{}", x.address())];
+    let events =
+        Sse::start(0, sse::Settings { every: Some(Duration::from_millis(200)), ..Default::default() }).await.unwrap();
+    let [page, base, stream] = [exchange.url("/"), format!("http://{}", x.address()), events.url("/plain")];
     let [news, trades] = [site.url("/"), api_site.url("/")];
     tokio::task::spawn_blocking(move || {
         every_place(&scrape(&page));
@@ -309,6 +323,7 @@ async fn a_secret_in_any_place_of_a_source_comes_out_nowhere() {
         every_place(&x_stream(&base));
         every_place(&feed(&news));
         every_place(&api(&trades));
+        every_place(&sse_stream(&stream));
     })
     .await
     .unwrap();

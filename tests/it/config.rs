@@ -74,9 +74,9 @@ fn keys() {
     assert_snapshot!(with("colour: red\n"), @"sources/one.yaml:5:1: colour: unknown key; allowed here: active, allow_private, auth, body, connects, cookies, cron, drift, emit, enabled, encoding, every, fields, follow, for_each, headers, kind, login, manners, max_body, method, offset, output, pages, provenance, proxy, published_at, query, records, redirects, render, tests, timeout, timezone, tls_verify, transform, type, unique, url, user_agent, values_in_data");
     assert_snapshot!(with("evry: 1s\n"), @"sources/one.yaml:5:1: evry: unknown key; did you mean `every`?");
     assert_snapshot!(with("output: { lnik: a.out }\n"), @"sources/one.yaml:5:11: output.lnik: unknown key; did you mean `link`?");
-    assert_snapshot!(check("url: http://localhost/\n"), @"sources/one.yaml:1:1: kind: the key is missing; it says what kind of source this is: scrape, x_stream");
+    assert_snapshot!(check("url: http://localhost/\n"), @"sources/one.yaml:1:1: kind: the key is missing; it says what kind of source this is: feed, json, scrape, sse, websocket, x_stream");
     assert_snapshot!(check("kind: scarpe\nurl: http://localhost/\n"), @"sources/one.yaml:1:1: kind: `scarpe` is not a kind of source; did you mean `scrape`?");
-    assert_snapshot!(check("kind: [scrape]\n"), @"sources/one.yaml:1:1: kind: a text is wanted, one of: scrape, x_stream");
+    assert_snapshot!(check("kind: [scrape]\n"), @"sources/one.yaml:1:1: kind: a text is wanted, one of: scrape, sse, x_stream");
     assert_snapshot!(check("kind: scrape\nevery: 1s\n"), @"sources/one.yaml:1:1: url: the key is missing");
     assert_snapshot!(with("every: 2s\n"), @"sources/one.yaml:5:1: duplicate mapping key `every` is not allowed here");
     assert_snapshot!(check("kind: scrape\nurl: http://localhost/\nevery: 1s\nfields: { price: { cs: span } }\n"), @"sources/one.yaml:4:20: fields.price.cs: unknown key; did you mean `css`?");
@@ -248,6 +248,16 @@ sources/one.yaml:5:39: filter.locations.0: a box is four numbers: west, south, e
     let connects = "kind: x_stream\nauth: { bearer: x }\nconnects: { max: 0 }\n";
     assert_snapshot!(check(connects), @"sources/one.yaml:3:13: connects.max: 0 is too small; at least 1");
     assert_eq!(check("kind: x_stream\nauth: { consumer_key: a, consumer_secret: b }\n"), "");
+}
+
+#[test]
+fn what_is_wrong_with_a_stream_of_events() {
+    let sse = "kind: sse\nurl: ftp://example.com/\nidle: 10ms\nevents: [a, '']\nmax_event: 1GiB\nlast_event_id: off\n\
+               start: { id: \"7\", query: { since: now-then, limit: 7 } }\nheaders: { Host: a }\nevery: 1s\n";
+    assert_snapshot!(check(sse), @"");
+    let keys = "kind: sse\nurl: http://localhost/\nlast_event_id: cookie\nevent: a\nidle: soon\n";
+    assert_snapshot!(check(keys), @"");
+    assert_eq!(check("kind: sse\nurl: http://localhost/\n"), "");
 }
 
 #[test]

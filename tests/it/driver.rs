@@ -63,6 +63,8 @@ pub(crate) struct Script {
     pub(crate) replays: bool,
     /// It has no cursors.
     pub(crate) forgetful: bool,
+    /// How long it wants to be left alone after a connection.
+    pub(crate) rest: Duration,
 }
 
 struct Scripted {
@@ -80,6 +82,7 @@ impl Script {
             budget: Budget::default(),
             replays: false,
             forgetful: false,
+            rest: Duration::ZERO,
         }
     }
 
@@ -131,6 +134,10 @@ impl Source for Scripted {
 
     fn notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
+    }
+
+    fn rest(&self) -> Duration {
+        self.script.rest
     }
 
     async fn next(&mut self) -> Result<Batch, SourceError> {

@@ -68,6 +68,59 @@ async fn a_server_that_accepts_and_closes_is_left_alone() {
     }
 }
 
+/// Who asks to be left alone after each connection is, and no longer than that where a ladder says more.
+#[tokio::test(start_paused = true)]
+async fn what_upstream_asks_for_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let steps = [Step::Give(1), Step::Lose, Step::Give(1), Step::Silent(Duration::from_secs(25)), Step::NoConnection];
+    let mut script = Script::new([&steps[..], &[Step::Unavailable, Step::End]].concat());
+    script.rest = Duration::from_secs(3);
+    drive(dir.path(), &script, None).await;
+    let waits = waits(&script);
+    assert_eq!(waits[0], 3_000, "in place of at once: {waits:?}");
+    assert_eq!(waits[1], 28_000, "after the silence: {waits:?}");
+    assert_eq!(waits[2], 3_000, "in place of a quarter of a second: {waits:?}");
+    assert!((5_000..6_300).contains(&waits[3]), "the ladder is longer: {waits:?}");
+}
+
+/// A day of a server that ends each connection after a quarter of an hour, as the edge of Wikimedia does, while events come
+/// all the time; it has an hour of maintenance, and its replays repeat what came last.
+#[tokio::test(start_paused = true)]
+async fn a_day_of_cuts_loses_nothing_and_hammers_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut steps = Vec::new();
+    for quarter in 0..96 {
+        for _ in 0..90 {
+            steps.extend([Step::Quiet(Duration::from_secs(10)), Step::Give(3)]);
+        }
+        // The end of the body, which is in good order.
+        steps.push(Step::Lose);
+        if quarter == 50 {
+            steps.extend([Step::Unavailable; 18]);
+        }
+    }
+    steps.extend([Step::Alive, Step::End]);
+    let mut script = Script::new(steps);
+    script.replays = true;
+    let began = tokio::time::Instant::now();
+    assert_eq!(drive(dir.path(), &script, None).await, End::Finished);
+    assert!(began.elapsed() >= Duration::from_hours(24), "{:?}", began.elapsed());
+    assert_eq!(numbers(dir.path()), (0..96 * 90 * 3).collect::<Vec<_>>(), "each once, in order");
+    let tried = script.tried.lock().unwrap().clone();
+    assert_eq!(tried.len(), 1 + 96 + 18);
+    for (index, at) in tried.iter().enumerate() {
+        let within = tried[index..].iter().filter(|other| **other - *at < Duration::from_mins(1)).count();
+        assert!(within <= 5, "{within} connections within a minute");
+    }
+    let ledger = records(dir.path(), "_ledger");
+    let gaps: Vec<_> = ledger.iter().filter(|entry| entry["type"] == "gap").collect();
+    assert_eq!(gaps.len(), 96, "each cut is a gap");
+    let long = |gap: &&&serde_json::Value| {
+        time(&gap["data"]["to"]) - time(&gap["data"]["from"]) > chrono::TimeDelta::seconds(1)
+    };
+    assert_eq!(gaps.iter().filter(long).count(), 1, "and only the maintenance is a long one");
+}
+
 fn time(value: &serde_json::Value) -> DateTime<Utc> {
     value.as_str().unwrap().parse().unwrap()
 }

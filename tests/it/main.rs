@@ -58,6 +58,8 @@ mod feed;
 mod json_api;
 // The adapter `x_stream` against the simulated X: everything that goes wrong there, and kills.
 mod x_stream;
+// The adapter `sse` against simulated servers, and one that nobody here wrote.
+mod sse;
 // The older protocol, signed.
 mod x_legacy;
 // The simulated X against clients that nobody here wrote.

@@ -1,14 +1,14 @@
 //! The adapter `x_stream` in the real program, against the simulated X.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use serde_json::Value;
 use tapline::simulator::Running as _;
 use tapline::simulator::x::{Coding, Fault, Faults, Policy, Settings, X, answers};
 
+use crate::support::gaps::{self, time};
 use crate::support::tap::{Stalls, Tap, pause, wait_until};
 
 /// Nothing here is about how fast a machine is.
@@ -51,10 +51,6 @@ fn connected(x: &X) -> bool {
 
 fn entries(tap: &Tap, kind: &str) -> Vec<Value> {
     tap.ledger_so_far("x").into_iter().filter(|entry| entry["type"] == kind).collect()
-}
-
-fn time(value: &Value) -> DateTime<Utc> {
-    value.as_str().unwrap_or_else(|| panic!("no time: {value}")).parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -345,39 +341,12 @@ fn assert_exactly(tap: &Tap, x: &X) {
     assert!(lost.is_empty(), "{} of {} are lost: {:?}", lost.len(), all.len(), &lost[..lost.len().min(5)]);
 }
 
-/// How much later than on an idle machine something may be seen: a second for each that wants to run on a core.
-fn crowding() -> TimeDelta {
-    let load = fs::read_to_string("/proc/loadavg").unwrap();
-    let load: f64 = load.split(' ').next().unwrap().parse().unwrap();
-    let cores =
-        std::thread::available_parallelism().map_or(1.0, |cores| f64::from(u32::try_from(cores.get()).unwrap()));
-    TimeDelta::from_std(Duration::from_secs_f64((load / cores).clamp(0.0, 5.0))).unwrap()
-}
-
-/// Every gap of the ledger lies where the simulator knows that there was no connection, to the second; its beginning may
-/// lie `before` that.
+/// Every gap of the ledger lies where the simulator knows that there was no connection.
 fn check_gaps(tap: &Tap, x: &X, before: TimeDelta, stalls: &Stalls) {
     let connections = x.connections();
-    // The simulator, tapline and what wakes them may each have been due and not run, several times in a row.
-    let stall = TimeDelta::from_std(stalls.worst() * 10).unwrap();
-    println!("the machine let threads wait for up to {:?}", stalls.worst());
-    // Nor is anybody at once where more wants to run than there are cores, though each is woken soon.
-    let stall = stall + crowding();
-    let (second, before) = (TimeDelta::seconds(1) + stall, before + stall);
-    let gaps = entries(tap, "gap");
-    assert!(!gaps.is_empty());
-    for gap in gaps {
-        let (from, to) = (time(&gap["data"]["from"]), time(&gap["data"]["to"]));
-        let off = connections.iter().map(|connection| (connection.opened_at - to).abs()).min();
-        assert!(
-            off.is_some_and(|off| off <= second),
-            "no connection was opened at the end of {gap}: {off:?}, {second}"
-        );
-        let closed = connections.iter().filter_map(|connection| connection.closed_at);
-        let closed: Vec<_> =
-            closed.filter(|closed| *closed - from <= before && *closed >= from - TimeDelta::seconds(3)).collect();
-        assert!(!closed.is_empty(), "no connection was closed at the beginning of {gap}");
-    }
+    let opened: Vec<_> = connections.iter().map(|connection| connection.opened_at).collect();
+    let closed: Vec<_> = connections.iter().filter_map(|connection| connection.closed_at).collect();
+    gaps::check(&entries(tap, "gap"), &opened, &closed, before, stalls);
 }
 
 /// Killed again and again in the middle of everything: the same.

@@ -1,21 +1,18 @@
 //! Requests to X: small answers, bounded in size and time, and the streams that do not end.
 
-use std::future::poll_fn;
-use std::io::Write as _;
-use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use flate2::write::MultiGzDecoder;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use url::Url;
 
 use super::refusal::Refusal;
 use crate::auth::{TOKEN_REQUEST_BODY, TOKEN_REQUEST_TYPE, TokenError, basic_credential, read_token};
 use crate::context::{Context, HttpOptions};
+use crate::fetch::live::{Live, lost};
 use crate::source::SourceError;
 
 /// How the adapter calls itself: X wants a name with a version.
@@ -32,12 +29,6 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// How much of an error's body is read.
 const ERROR_BYTES_MAX: usize = 64 << 10;
-
-/// What is read at once at most, as long as it is there already: large batches cost less.
-const READ_BYTES_MAX: usize = 256 << 10;
-
-/// A chunk of gzip that decodes to more is no text.
-const DECODED_BYTES_MAX: usize = 64 << 20;
 
 /// Asks one account's endpoints.
 #[derive(Clone)]
@@ -175,7 +166,7 @@ impl Client {
     ///
     /// # Errors
     /// When upstream answers anything but 200, or nothing for as long as `idle`.
-    pub(super) async fn stream(&self, ask: Ask<'_>, idle: Duration) -> Result<Body, Failure> {
+    pub(super) async fn stream(&self, ask: Ask<'_>, idle: Duration) -> Result<Live, Failure> {
         let what = ask.path.to_owned();
         let coding = if self.gzip { "gzip" } else { "identity" };
         let request = self.request(ask).header(ACCEPT_ENCODING, coding);
@@ -188,7 +179,7 @@ impl Client {
             let (status, headers, body) = body.map_err(|_| Failure::Error(lost_after()))?.map_err(Failure::Error)?;
             return Err(Failure::Refused(Box::new(Refusal::new(status, &headers, &body))));
         }
-        Body::new(response, idle).map_err(Failure::Error)
+        Live::new(response, idle).map_err(Failure::Error)
     }
 }
 
@@ -209,108 +200,4 @@ async fn read_small(
         }
     }
     Ok((status, headers, body))
-}
-
-/// The words of an error of the transport, which names no secret: URLs are left out.
-fn lost(error: &reqwest::Error, what: &str) -> SourceError {
-    let mut words = String::new();
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !words.contains(&text) {
-            words.push_str(if words.is_empty() { "" } else { ": " });
-            words.push_str(&text);
-        }
-        cause = error.source();
-    }
-    if words.is_empty() {
-        words.push_str("the connection failed");
-    }
-    SourceError::Lost(anyhow!("{what}: {words}"))
-}
-
-/// The body of a stream, and when it was last heard.
-pub(super) struct Body {
-    response: reqwest::Response,
-    gunzip: Option<MultiGzDecoder<Vec<u8>>>,
-    idle: Duration,
-    heard: Instant,
-    bytes: Vec<u8>,
-    /// How the body ended, when that was seen while looking ahead.
-    end: Option<Result<(), SourceError>>,
-}
-
-impl Body {
-    fn new(response: reqwest::Response, idle: Duration) -> Result<Self, SourceError> {
-        let coding = response.headers().get(CONTENT_ENCODING).map(|coding| coding.as_bytes().to_ascii_lowercase());
-        let gunzip = match coding.as_deref() {
-            None | Some(b"identity") => None,
-            Some(b"gzip") => Some(MultiGzDecoder::new(Vec::new())),
-            Some(other) => {
-                let other = String::from_utf8_lossy(other).into_owned();
-                return Err(SourceError::Failing(anyhow!("the stream comes in the coding `{other}`, not asked for")));
-            }
-        };
-        Ok(Self { response, gunzip, idle, heard: Instant::now(), bytes: Vec::new(), end: None })
-    }
-
-    /// What has come, as far as it is there: at least a byte of the transport's, though it may decode to none. `None` at
-    /// the end of the body. Cancel-safe.
-    ///
-    /// # Errors
-    /// When the connection breaks, or not a byte comes for too long.
-    pub(super) async fn read(&mut self) -> Result<Option<&[u8]>, SourceError> {
-        if let Some(end) = self.end.take() {
-            return end.map(|()| None);
-        }
-        self.bytes.clear();
-        let chunk = timeout_at(self.heard + self.idle, self.response.chunk()).await;
-        let Ok(chunk) = chunk else { return Err(SourceError::Silent { quiet: self.heard.elapsed() }) };
-        let Some(chunk) = chunk.map_err(|error| lost(&error, "the stream broke"))? else { return Ok(None) };
-        self.heard = Instant::now();
-        self.bytes.extend_from_slice(&chunk);
-        // What is there already is taken along; an error or the end is for the next call.
-        while self.end.is_none() && self.bytes.len() < READ_BYTES_MAX && self.take_ready().await {}
-        if let Some(gunzip) = &mut self.gunzip {
-            decode(gunzip, &mut self.bytes)?;
-        }
-        Ok(Some(&self.bytes))
-    }
-}
-
-impl Body {
-    /// Takes the next chunk, or the end, if it is there already. The connection is a task of its own, and hands over one
-    /// chunk at a time: it is given a turn before there is said to be none.
-    async fn take_ready(&mut self) -> bool {
-        let mut chunk = std::pin::pin!(self.response.chunk());
-        for turn in 0..2 {
-            match poll_fn(|context| Poll::Ready(chunk.as_mut().poll(context))).await {
-                Poll::Ready(Ok(Some(chunk))) => self.bytes.extend_from_slice(&chunk),
-                Poll::Ready(Ok(None)) => self.end = Some(Ok(())),
-                Poll::Ready(Err(error)) => self.end = Some(Err(lost(&error, "the stream broke"))),
-                Poll::Pending if turn == 0 => {
-                    tokio::task::yield_now().await;
-                    continue;
-                }
-                Poll::Pending => return false,
-            }
-            return true;
-        }
-        false
-    }
-}
-
-/// Decodes in place what can be decoded so far.
-fn decode(gunzip: &mut MultiGzDecoder<Vec<u8>>, bytes: &mut Vec<u8>) -> Result<(), SourceError> {
-    let broken = |error: &std::io::Error| SourceError::Lost(anyhow!("the stream's gzip is broken: {error}"));
-    // Piece by piece, so that a bomb is seen before it has gone off.
-    for piece in bytes.chunks(4096) {
-        gunzip.write_all(piece).map_err(|error| broken(&error))?;
-        if gunzip.get_ref().len() > DECODED_BYTES_MAX {
-            return Err(SourceError::Lost(anyhow!("the stream's gzip swells beyond {DECODED_BYTES_MAX} bytes")));
-        }
-    }
-    gunzip.flush().map_err(|error| broken(&error))?;
-    *bytes = std::mem::take(gunzip.get_mut());
-    Ok(())
 }

@@ -7,10 +7,11 @@ use http::Method;
 use serde_json::json;
 
 use super::XStream;
-use super::client::{Ask, Body, Client, Failure};
+use super::client::{Ask, Client, Failure};
 use super::legacy::{Frame, Frames, Message, classify, disconnect_in_words};
 use crate::auth::{Oauth1, form_body};
 use crate::cursor::Cursor;
+use crate::fetch::live::Live;
 use crate::item::{Item, Reject, raw_json};
 use crate::source::{Batch, Note, Outcome, Source, SourceError};
 
@@ -23,7 +24,7 @@ pub(super) struct V11 {
     oauth1: Oauth1,
     form: Vec<(String, String)>,
     notes: Vec<Note>,
-    body: Option<Body>,
+    body: Option<Live>,
     frames: Frames,
     ending: Option<SourceError>,
 }

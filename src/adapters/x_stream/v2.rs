@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::XStream;
-use super::client::{Ask, Body, Client, Failure};
+use super::client::{Ask, Client, Failure};
 use super::frames::{Frame, Frames};
 use super::jobs::{Found, Running, Tools, again_after, text};
 use super::message::Message;
@@ -17,6 +17,7 @@ use super::posts::Posts;
 use super::recover::{Interval, Job, plan};
 use super::rules::Existing;
 use crate::cursor::Cursor;
+use crate::fetch::live::Live;
 use crate::item::Reject;
 use crate::source::{Batch, Note, Outcome, Source, SourceError};
 
@@ -63,7 +64,7 @@ pub(super) struct V2 {
     /// The account's rules, once they are known.
     pub(super) rules: Vec<Existing>,
     pub(super) notes: Vec<Note>,
-    body: Option<Body>,
+    body: Option<Live>,
     frames: Frames,
     /// What the connection is replaying.
     backfilling: Option<Interval>,

@@ -84,7 +84,7 @@ impl Driver {
                 Over::End(end) => return Ok(end),
                 Over::Spent => continue,
                 Over::Failed { error, accepted } => match self.failed_connection(error, accepted.as_ref(), &mut line) {
-                    Next::Wait(wait) => wait.max(line.connects.wait(Instant::now())),
+                    Next::Wait(wait) => wait.max(source.rest()).max(line.connects.wait(Instant::now())),
                     Next::End(end) => return Ok(end),
                 },
             };

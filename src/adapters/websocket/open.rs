@@ -1,0 +1,216 @@
+//! How a connection is made: asked for, told what is wanted, and agreed to.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use data_encoding::BASE64;
+use http::StatusCode;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::Websocket;
+use super::decode::Decode;
+use super::resume::{Resumed, Spot};
+use super::sequence::Sequences;
+use super::settings::{Format, ResumeKeys, SequenceScope};
+use super::socket::{Incoming, Socket, Watch};
+use crate::context::Context;
+use crate::fetch::Request;
+use crate::fetch::live::NotOpen;
+use crate::fetch::upgrade::Handshake;
+use crate::message::{Condition, Places, Reader};
+use crate::source::SourceError;
+
+/// So many messages are said at once; then one each quarter of a second, because servers count them (Binance takes five a
+/// second).
+const SAID_AT_ONCE: usize = 4;
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What came while something else was waited for, at most.
+const EARLY_MAX: usize = 10_000;
+
+/// How many characters of a message are shown.
+const WORDS_MAX: usize = 300;
+
+/// What a source's file says, ready for use.
+pub(super) struct Terms {
+    settings: Websocket,
+    request: Request,
+    said: Vec<String>,
+    watch: Watch,
+    pub(super) message_max: usize,
+    pub(super) is_text: bool,
+    pub(super) decode: Decode,
+    pub(super) reader: Reader,
+    pub(super) ack: Option<Condition>,
+    pub(super) errors: Vec<Condition>,
+    pub(super) rotate_on: Option<Condition>,
+    pub(super) rotate: Option<Duration>,
+    /// The numbers of places that are looked for: the sequence's, which sequence, the place to go on from.
+    pub(super) sequence: Option<(usize, Option<usize>, SequenceScope)>,
+    pub(super) resume: Option<(usize, ResumeKeys)>,
+}
+
+/// A connection that was agreed to.
+pub(super) struct Open {
+    pub(super) socket: Socket,
+    /// Messages that came while agreement was waited for.
+    pub(super) early: VecDeque<Incoming>,
+    pub(super) since: Instant,
+    /// Of a sequence that begins anew with each connection.
+    pub(super) sequences: Sequences,
+    pub(super) resumed: Option<Resumed>,
+}
+
+impl Terms {
+    /// # Errors
+    /// What is wrong with the file, or with the file of a dictionary.
+    pub(super) fn new(settings: Websocket, context: &Context) -> anyhow::Result<Self> {
+        let request = settings.request().map_err(|problems| {
+            let words: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+            anyhow!(words.join("; "))
+        })?;
+        let mut places = Places::default();
+        let sequence = settings.sequence.as_ref().map(|keys| {
+            let map = &keys.0;
+            (places.add(&map.at), map.per.as_ref().map(|per| places.add(per)), map.across)
+        });
+        let resume = settings.resume.as_ref().map(|keys| (places.add(&keys.from), keys.clone()));
+        let ack = settings.ack.as_ref().map(|condition| condition.compile(&mut places));
+        let errors = settings.errors.iter().map(|condition| condition.compile(&mut places)).collect();
+        let rotate_on = settings.rotate_on.as_ref().map(|condition| condition.compile(&mut places));
+        let message_max = usize::try_from(settings.max_message.0).unwrap_or(usize::MAX);
+        Ok(Self {
+            reader: settings.message.reader_with(context.source(), places)?,
+            said: settings.subscribe.iter().map(text_of).collect(),
+            watch: Watch {
+                ping: settings.ping.0,
+                ping_message: settings.ping_message.as_ref().map(text_of),
+                idle: settings.idle.0,
+            },
+            decode: Decode::new(settings.binary, settings.dictionary.as_deref(), message_max)?,
+            is_text: settings.format == Format::Text,
+            rotate: settings.rotate.map(|age| age.0),
+            request,
+            message_max,
+            sequence,
+            resume,
+            ack,
+            errors,
+            rotate_on,
+            settings,
+        })
+    }
+
+    /// The request, going on from where it was read to.
+    fn request(&self, spot: &Spot) -> (Request, bool) {
+        let mut request = self.request.clone();
+        let asked = self.resume.as_ref().and_then(|(_, keys)| Some((&keys.query, spot.asked(keys.rewind)?)));
+        let is_asked = asked.is_some();
+        if let Some((name, place)) = asked {
+            // What the file has as a beginning counts no more.
+            let kept: Vec<(String, String)> = request
+                .url
+                .query_pairs()
+                .filter(|(known, _)| known != name)
+                .map(|(name, value)| (name.into_owned(), value.into_owned()))
+                .collect();
+            request.url.query_pairs_mut().clear().extend_pairs(kept).append_pair(name, &place);
+        }
+        (request, is_asked)
+    }
+
+    /// What a message means that is none of the records: an agreement, or that something is wrong.
+    ///
+    /// # Errors
+    /// When upstream says that something is wrong.
+    pub(super) fn is_ack(&self, message: &RawValue) -> Result<bool, SourceError> {
+        if self.ack.is_none() && self.errors.is_empty() {
+            return Ok(false);
+        }
+        let found = self.reader.look(message);
+        if self.errors.iter().any(|condition| condition.is_met(&found)) {
+            return Err(said_no(message.get()));
+        }
+        Ok(self.ack.as_ref().is_some_and(|condition| condition.is_met(&found)))
+    }
+}
+
+/// The driver's instruction, when upstream has said that something is wrong.
+pub(super) fn said_no(message: &str) -> SourceError {
+    let words: String = message.chars().take(WORDS_MAX).collect();
+    SourceError::Failing(anyhow!("the server says that something is wrong: {}", words.escape_debug()))
+}
+
+fn text_of(message: &Value) -> String {
+    match message {
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    }
+}
+
+/// Makes a connection.
+///
+/// # Errors
+/// When there is none, or what was said is not agreed to.
+pub(super) async fn open(terms: Arc<Terms>, context: Context, spot: Spot) -> Result<Open, NotOpen> {
+    let (request, is_asked) = terms.request(&spot);
+    let mut fetcher =
+        terms.settings.ask.fetcher_of_websockets(&context, Some(&request.url)).map_err(SourceError::Refused)?;
+    let nonce = blake3::hash(context.random_token().as_bytes());
+    let key = BASE64.encode(&nonce.as_bytes()[..16]);
+    let accept = derive_accept_key(key.as_bytes());
+    let handshake = Handshake { key, accept, protocols: terms.settings.protocols.clone() };
+    let upgraded = fetcher.upgrade(&request, &handshake).await?;
+    let mut socket = Socket::new(upgraded, terms.watch.clone(), terms.message_max).await;
+    for (index, text) in terms.said.iter().enumerate() {
+        if index >= SAID_AT_ONCE {
+            tokio::time::sleep(PAUSE).await;
+        }
+        socket.say(text).await?;
+    }
+    let early = agreed(&terms, &mut socket).await.map_err(|error| NotOpen { status: None, error })?;
+    let resumed = if is_asked { Resumed::new(&spot, context.now()) } else { None };
+    Ok(Open { socket, early, since: Instant::now(), sequences: Sequences::default(), resumed })
+}
+
+/// Waits until upstream has agreed to everything that was said. What else comes meanwhile is kept.
+async fn agreed(terms: &Terms, socket: &mut Socket) -> Result<VecDeque<Incoming>, SourceError> {
+    let mut early = VecDeque::new();
+    let within = terms.settings.ack_within;
+    let (until, mut missing) = (Instant::now() + within.0, terms.said.len());
+    while terms.ack.is_some() && missing > 0 {
+        let Some(incoming) = socket.next(Some(until)).await? else {
+            let of = terms.said.len();
+            return Err(SourceError::Failing(anyhow!(
+                "{missing} of {of} messages of `subscribe` were not agreed to within {within}"
+            )));
+        };
+        let is_ack = match &incoming {
+            Incoming::Text(text) => match serde_json::from_str::<&RawValue>(text) {
+                Ok(message) => terms.is_ack(message)?,
+                Err(_) => false,
+            },
+            Incoming::Binary(_) => false,
+        };
+        if is_ack {
+            missing -= 1;
+        } else if early.len() < EARLY_MAX {
+            early.push_back(incoming);
+        } else {
+            return Err(SourceError::Failing(anyhow!(
+                "{EARLY_MAX} messages came before what was said was agreed to; see `ack`"
+            )));
+        }
+    }
+    Ok(early)
+}
+
+/// Statuses by which a server may say that it cannot go on from there.
+pub(super) fn is_about_the_place(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 410 | 416 | 422)
+}

@@ -1,0 +1,155 @@
+//! Parts of the settings, as they are written.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use crate::message::Place;
+use crate::source::Problem;
+use crate::units::{Size, Span};
+
+pub(super) fn default_ping() -> Span {
+    Span(Duration::from_secs(20))
+}
+
+pub(super) fn default_idle() -> Span {
+    Span(Duration::from_secs(30))
+}
+
+pub(super) fn default_ack_within() -> Span {
+    Span(Duration::from_secs(10))
+}
+
+pub(super) fn default_max_message() -> Size {
+    Size(4 << 20)
+}
+
+/// What messages are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// JSON.
+    #[default]
+    Json,
+    /// Any text.
+    Text,
+}
+
+/// What binary messages are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Binary {
+    /// Like those of text.
+    #[default]
+    Plain,
+    /// Each compressed with Zstandard.
+    Zstd,
+    /// Each compressed with gzip.
+    Gzip,
+    /// Not looked at.
+    Ignore,
+}
+
+/// Upstream's own numbers: a place alone, or the long form.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct SequenceKeys(pub SequenceMap);
+
+/// The long form.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SequenceMap {
+    /// Where the number is, in the message.
+    pub at: Place,
+    /// Where it says which of several sequences it belongs to.
+    #[serde(default)]
+    pub per: Option<Place>,
+    /// How long it goes on: within a `connection`, the default, or across the whole `stream`.
+    #[serde(default)]
+    pub across: SequenceScope,
+}
+
+/// How long a sequence goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SequenceScope {
+    /// It begins anew with each connection.
+    #[default]
+    Connection,
+    /// It outlives connections: what was missed between two of them is seen too.
+    Stream,
+}
+
+/// How upstream goes on after a break.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeKeys {
+    /// The parameter of the address that says from where.
+    pub query: String,
+    /// Where a message has its own place: a whole number, of which the greatest is sent, or a text, of which the last.
+    pub from: Place,
+    /// What is subtracted from the number, because upstream sends some messages out of order, or drops some where it goes over from
+    /// what was missed to what is new. What comes twice by that is written once.
+    #[serde(default)]
+    pub rewind: u64,
+}
+
+impl SequenceKeys {
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.0.at.is_many() || self.0.per.as_ref().is_some_and(Place::is_many) {
+            problems.push(Problem::new(["sequence"], "a message has one number; leave the `*` out"));
+        }
+        problems
+    }
+}
+
+impl ResumeKeys {
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.query.is_empty() {
+            problems.push(Problem::new(["resume", "query"], "name the parameter, such as `cursor`"));
+        }
+        if self.from.is_many() {
+            problems.push(Problem::new(["resume", "from"], "a message has one place; leave the `*` out"));
+        }
+        problems
+    }
+}
+
+impl<'de> Deserialize<'de> for SequenceKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = SequenceKeys;
+
+            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str("a place such as `/sequence_num`, or `{ at: /t, per: /s, across: stream }`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<SequenceKeys, E> {
+                let at = Place::new(text).map_err(E::custom)?;
+                Ok(SequenceKeys(SequenceMap { at, per: None, across: SequenceScope::default() }))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<SequenceKeys, A::Error> {
+                SequenceMap::deserialize(MapAccessDeserializer::new(map)).map(SequenceKeys)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for SequenceKeys {
+    fn schema_name() -> Cow<'static, str> {
+        "SequenceKeys".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (place, map) = (generator.subschema_for::<Place>(), generator.subschema_for::<SequenceMap>());
+        json_schema!({ "anyOf": [place, map] })
+    }
+}

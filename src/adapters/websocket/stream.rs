@@ -1,0 +1,362 @@
+//! A websocket as a source.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::time::Instant;
+
+use super::open::{Open, Terms, is_about_the_place, open, said_no};
+use super::resume::{Spot, not_filled};
+use super::sequence::{HOLES_MAX, Sequences};
+use super::settings::SequenceScope;
+use super::socket::Incoming;
+use crate::context::Context;
+use crate::cursor::Cursor;
+use crate::fetch::live::NotOpen;
+use crate::item::Reject;
+use crate::message::{Found, Made, text_of};
+use crate::outcome::Outcome;
+use crate::source::{Ailment, Batch, Note, Source, SourceError};
+
+/// The most messages of one batch, and about so many bytes.
+const MESSAGES_MAX: usize = 4096;
+const BATCH_BYTES: usize = 4 << 20;
+
+/// How long the old connection is kept once there is a new one, at most, and once that one delivers.
+const OVERLAP_MAX: Duration = Duration::from_secs(10);
+const OVERLAP: Duration = Duration::from_secs(2);
+
+/// When a new connection could not be made, it is tried again after this.
+const ROTATE_AGAIN: Duration = Duration::from_secs(30);
+
+type Opening = Pin<Box<dyn Future<Output = Result<Open, NotOpen>> + Send>>;
+
+/// The source.
+pub(super) struct Stream {
+    context: Context,
+    terms: Arc<Terms>,
+    spot: Spot,
+    open: Option<Open>,
+    /// The connection that is being made to replace it.
+    opening: Option<Opening>,
+    /// The one that it replaces, and until when that is kept.
+    old: Option<(Open, Instant)>,
+    /// When the connection is to be replaced.
+    rotate_at: Option<Instant>,
+    /// Of a sequence that outlives connections.
+    sequences: Sequences,
+    /// What the next call says: how the connection ended, after what came before.
+    ending: Option<SourceError>,
+    notes: Vec<Note>,
+    undated: Option<String>,
+}
+
+/// What is made of messages.
+#[derive(Default)]
+struct Taking {
+    made: Made,
+    holes: usize,
+    messages: usize,
+    bytes: usize,
+    rotates: bool,
+}
+
+#[async_trait]
+impl Source for Stream {
+    async fn connect(&mut self, cursor: Option<&Cursor>) -> Result<(), SourceError> {
+        (self.open, self.old, self.opening, self.ending) = (None, None, None, None);
+        self.spot = cursor.and_then(|cursor| cursor.read().ok()).unwrap_or_default();
+        self.sequences = Sequences::of(&self.spot.sequences, self.context.now());
+        let refused = match self.make(self.spot.clone()).await {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
+        };
+        // A place that upstream does not know any more would be refused for ever.
+        if self.spot.place.is_none() || self.terms.resume.is_none() || !refused.status.is_some_and(is_about_the_place) {
+            return Err(refused.error);
+        }
+        let spot = Spot { sequences: self.spot.sequences.clone(), ..Spot::default() };
+        if self.make(spot.clone()).await.is_err() {
+            return Err(refused.error);
+        }
+        let now = self.context.now();
+        let why =
+            std::error::Error::source(&refused.error).map_or_else(|| refused.error.to_string(), ToString::to_string);
+        self.notes.push(not_filled(self.spot.heard_at.unwrap_or(now), now, &why));
+        self.spot = spot;
+        Ok(())
+    }
+
+    fn cursor(&self) -> Option<Cursor> {
+        if self.spot == Spot::default() { None } else { Cursor::new(&self.spot).ok() }
+    }
+
+    async fn next(&mut self) -> Result<Batch, SourceError> {
+        if let Some(error) = self.ending.take() {
+            self.open = None;
+            return Err(error);
+        }
+        self.rotate();
+        self.let_go();
+        let Some((incoming, is_old)) = self.incoming().await? else { return Ok(Batch::default()) };
+        if let Some((_, until)) = self.old.as_mut().filter(|_| !is_old) {
+            // The new one delivers: what the old one still has on its way is there in a moment.
+            *until = (*until).min(Instant::now() + OVERLAP);
+        }
+        Ok(self.take(incoming, is_old))
+    }
+
+    fn notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
+    }
+
+    fn ailments(&self) -> Vec<Ailment> {
+        let ailment = |text: &String| Ailment {
+            about: "published_at".into(),
+            why: format!("no time can be read from `{}`", text.escape_debug()),
+        };
+        self.undated.iter().map(ailment).collect()
+    }
+}
+
+impl Stream {
+    pub(super) fn new(context: Context, terms: Terms) -> Self {
+        Self {
+            context,
+            terms: Arc::new(terms),
+            spot: Spot::default(),
+            open: None,
+            opening: None,
+            old: None,
+            rotate_at: None,
+            sequences: Sequences::default(),
+            ending: None,
+            notes: Vec::new(),
+            undated: None,
+        }
+    }
+
+    async fn make(&mut self, spot: Spot) -> Result<(), NotOpen> {
+        let made = open(Arc::clone(&self.terms), self.context.clone(), spot).await?;
+        self.rotate_at = self.terms.rotate.map(|age| made.since + age);
+        self.open = Some(made);
+        Ok(())
+    }
+
+    /// Begins to make a new connection once this one is old.
+    fn rotate(&mut self) {
+        if self.opening.is_some() || self.old.is_some() || self.rotate_at.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        self.rotate_at = None;
+        self.opening = Some(Box::pin(open(Arc::clone(&self.terms), self.context.clone(), self.spot.clone())));
+    }
+
+    /// What comes next: from the connection, or from the one that it replaces, which is then said. `None` when something
+    /// else has happened.
+    async fn incoming(&mut self) -> Result<Option<(Incoming, bool)>, SourceError> {
+        let Some(current) = &mut self.open else { return Err(SourceError::Lost(anyhow::anyhow!("not connected"))) };
+        if let Some(early) = current.early.pop_front() {
+            return Ok(Some((early, false)));
+        }
+        let until = self.rotate_at;
+        if let Some(opening) = &mut self.opening {
+            tokio::select! {
+                incoming = current.socket.next(None) => match incoming {
+                    Ok(incoming) => return Ok(incoming.map(|incoming| (incoming, false))),
+                    // The server was faster; the new one is waited for, and it is the driver that counts the time between.
+                    Err(error) => { self.opening = None; return Err(error); }
+                },
+                made = opening => { self.opening = None; self.replace(made); return Ok(None); }
+            }
+        }
+        let Some((old, kept_until)) = &mut self.old else {
+            return Ok(current.socket.next(until).await?.map(|incoming| (incoming, false)));
+        };
+        let kept_until = *kept_until;
+        tokio::select! {
+            incoming = current.socket.next(Some(kept_until)) => match incoming? {
+                Some(incoming) => Ok(Some((incoming, false))),
+                None => Ok(None),
+            },
+            incoming = old.socket.next(None) => {
+                if let Ok(Some(incoming)) = incoming { Ok(Some((incoming, true))) } else {
+                    // Its end is what the new one was made for.
+                    self.old = None;
+                    Ok(None)
+                }
+            }
+        }
+    }
+
+    fn replace(&mut self, made: Result<Open, NotOpen>) {
+        match made {
+            Ok(new) => {
+                self.rotate_at = self.terms.rotate.map(|age| new.since + age);
+                let old = self.open.replace(new);
+                self.old = old.map(|old| (old, Instant::now() + OVERLAP_MAX));
+                self.notes.push(Note::new(
+                    "control",
+                    json!({ "why": "the connection was replaced before its end", "ends": false }),
+                ));
+            }
+            Err(not_open) => {
+                let why = format!("the connection could not be replaced yet: {:#}", anyhow::Error::new(not_open.error));
+                self.notes.push(Note::new("control", json!({ "why": why, "ends": false })));
+                self.rotate_at = Some(Instant::now() + ROTATE_AGAIN);
+            }
+        }
+    }
+
+    /// Ends the connection that was replaced, if its time has come.
+    fn let_go(&mut self) {
+        if let Some((old, _)) = self.old.take_if(|(_, until)| *until <= Instant::now()) {
+            tokio::spawn(old.socket.close());
+        }
+    }
+
+    /// Makes a batch of what has come.
+    fn take(&mut self, first: Incoming, is_old: bool) -> Batch {
+        let mut taking = Taking::default();
+        let mut next = Some(first);
+        while let Some(incoming) = next.take() {
+            self.take_one(&incoming, is_old, &mut taking);
+            if self.ending.is_some() || taking.messages >= MESSAGES_MAX || taking.bytes >= BATCH_BYTES {
+                break;
+            }
+            next = self.ready(is_old);
+        }
+        if taking.rotates && self.old.is_none() && self.opening.is_none() {
+            self.rotate_at = Some(Instant::now());
+        }
+        self.end_replay(&taking);
+        if self.terms.sequence.as_ref().is_some_and(|(.., across)| *across == SequenceScope::Stream) {
+            self.spot.sequences = self.sequences.saved();
+        }
+        let Made { items, rejects, undated } = taking.made;
+        if !items.is_empty() {
+            self.undated = undated;
+        }
+        Batch { items, rejects, cursor: self.cursor(), ..Batch::default() }
+    }
+
+    /// What is there already.
+    fn ready(&mut self, is_old: bool) -> Option<Incoming> {
+        let open = if is_old { self.old.as_mut().map(|(old, _)| old) } else { self.open.as_mut() }?;
+        if let Some(early) = open.early.pop_front() {
+            return Some(early);
+        }
+        match open.socket.ready() {
+            Ok(incoming) => incoming,
+            Err(_) if is_old => {
+                self.old = None;
+                None
+            }
+            Err(error) => {
+                self.ending = Some(error);
+                None
+            }
+        }
+    }
+
+    fn take_one(&mut self, incoming: &Incoming, is_old: bool, taking: &mut Taking) {
+        let terms = Arc::clone(&self.terms);
+        taking.messages += 1;
+        let text = match incoming {
+            Incoming::Text(text) => std::borrow::Cow::Borrowed(text.as_str()),
+            Incoming::Binary(bytes) => match terms.decode.text(bytes) {
+                Ok(Some(text)) => text,
+                Ok(None) => return,
+                Err(why) => {
+                    let raw = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]);
+                    taking.made.rejects.push(Reject::new(Outcome::Invalid, None, why, &raw));
+                    return;
+                }
+            },
+        };
+        taking.bytes += text.len();
+        if terms.is_text {
+            let json = to_raw_value(&*text).expect("invariant: a text has a JSON form");
+            terms.reader.take(&json, &"message".into(), &mut taking.made);
+            return;
+        }
+        match serde_json::from_str::<&RawValue>(&text) {
+            Ok(message) => self.take_json(&terms, message, is_old, taking),
+            Err(error) => {
+                let why = format!("this is not JSON: {error}; where that is as it should be, write `format: text`");
+                taking.made.rejects.push(Reject::new(Outcome::Invalid, None, why, &text));
+            }
+        }
+    }
+
+    fn take_json(&mut self, terms: &Terms, message: &RawValue, is_old: bool, taking: &mut Taking) {
+        let found = terms.reader.look(message);
+        if terms.errors.iter().any(|condition| condition.is_met(&found)) {
+            if !is_old {
+                self.ending = Some(said_no(message.get()));
+                self.notes.push(Note::new("control", json!({ "why": message.get(), "ends": true })));
+            }
+            return;
+        }
+        if terms.rotate_on.as_ref().is_some_and(|condition| condition.is_met(&found)) {
+            taking.rotates = !is_old;
+            return;
+        }
+        if terms.ack.as_ref().is_some_and(|condition| condition.is_met(&found)) {
+            return;
+        }
+        self.number(terms, &found, is_old, taking);
+        if let Some(place) = terms.resume.as_ref().and_then(|(at, _)| text_of(found.one(*at)?)) {
+            if let Some(resumed) = self.open.as_mut().filter(|_| !is_old).and_then(|open| open.resumed.as_mut()) {
+                resumed.saw(&place);
+            }
+            self.spot.reach(&place, self.context.now());
+        }
+        terms.reader.make(message, &found, &"message".into(), &mut taking.made);
+    }
+
+    /// Looks for a hole before this message.
+    fn number(&mut self, terms: &Terms, found: &Found<'_>, is_old: bool, taking: &mut Taking) {
+        let Some((at, per, across)) = &terms.sequence else { return };
+        let Some(number) = found.one(*at).and_then(|raw| text_of(raw)?.parse().ok()) else { return };
+        let key = per.and_then(|per| text_of(found.one(per)?)).unwrap_or_default();
+        let open = if is_old { self.old.as_mut().map(|(old, _)| old) } else { self.open.as_mut() };
+        let sequences = match (across, open) {
+            (SequenceScope::Connection, Some(open)) => &mut open.sequences,
+            _ => &mut self.sequences,
+        };
+        if let Some(hole) = sequences.saw(&key, number, self.context.now()) {
+            taking.holes += 1;
+            if taking.holes <= HOLES_MAX {
+                self.notes.push(hole);
+            }
+        }
+    }
+
+    /// Says that what was missed has come again, once it has.
+    fn end_replay(&mut self, taking: &Taking) {
+        let Some(open) = &mut self.open else { return };
+        let Some(resumed) = &open.resumed else { return };
+        self.spot.missed_from = Some(resumed.from);
+        let published_at = taking.made.items.last().and_then(|item| item.published_at);
+        if let Some(note) = resumed.end(published_at) {
+            self.notes.push(note);
+            open.resumed = None;
+            self.spot.missed_from = None;
+        }
+    }
+}
+
+impl Drop for Stream {
+    /// Says goodbye, where there is still somebody to do it.
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        for open in self.open.take().into_iter().chain(self.old.take().map(|(old, _)| old)) {
+            runtime.spawn(open.socket.close());
+        }
+    }
+}
