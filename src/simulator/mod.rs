@@ -62,11 +62,5 @@ pub struct Simulator {
 }
 
 /// Every simulator.
-pub const SIMULATORS: &[Simulator] = &[
-    api::SIMULATOR,
-    feed::SIMULATOR,
-    quote::SIMULATOR,
-    sse::SIMULATOR,
-    websocket::SIMULATOR,
-    x::SIMULATOR,
-];
+pub const SIMULATORS: &[Simulator] =
+    &[api::SIMULATOR, feed::SIMULATOR, quote::SIMULATOR, sse::SIMULATOR, websocket::SIMULATOR, x::SIMULATOR];
