@@ -221,7 +221,7 @@ fn written(page: &[u64], next: Option<u64>, request: &Request, format: &str) -> 
             }
             match next {
                 Some(next) => {
-                    put(&mut out, format_args!("],\"cursor\":\"{next}\",\"next\":\"{}\"}}", next_path(request, next)))
+                    put(&mut out, format_args!("],\"cursor\":\"{next}\",\"next\":\"{}\"}}", next_path(request, next)));
                 }
                 None => out.push_str("],\"cursor\":null,\"next\":null}"),
             }

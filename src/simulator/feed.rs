@@ -103,7 +103,7 @@ impl News {
             }
             // A wrong word about the encoding.
             Some(Fault::Charset) => {
-                kind = kind.split(';').next().unwrap_or_default().to_owned() + "; charset=iso-8859-1"
+                kind = kind.split(';').next().unwrap_or_default().to_owned() + "; charset=iso-8859-1";
             }
             // Blank lines before the beginning.
             Some(Fault::Moved) => body = [b"\n\n  ", &body[..]].concat(),

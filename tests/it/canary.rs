@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tapline::simulator::Running as _;
+use tapline::simulator::api::Api;
+use tapline::simulator::feed::News;
 use tapline::simulator::quote::Quote;
 use tapline::simulator::sse::{self, Sse};
 use tapline::simulator::x::{self, X};
@@ -93,6 +95,26 @@ fn scrape_asking(base: &str, auth: &Value, body: &Value) -> Value {
         "manners": { "robots": { "ignore": "a contract" }, "delay": "100ms" },
         "fields": { "price": { "css": ["span.red14px", "b"], "type": "money", "currency": "INR", "locale": "en-IN", "max_jump": { "by": "10%", "accept_after": "5 moves" } } },
         "output": { "stream": "STREAM" },
+    })
+}
+
+/// A feed with every key of its own that takes a text.
+fn feed(base: &str) -> Value {
+    json!({
+        "kind": "feed", "url": format!("{base}rss?key=1"), "every": "500ms", "offset": "0s", "query": { "a": "b", "c": ["d"] },
+        "headers": { "X-Key": "a" }, "auth": { "bearer": "token" }, "encoding": "utf-8", "keep": "30d", "edits": true,
+        "type": "item", "output": { "stream": "STREAM" },
+    })
+}
+
+/// An API with every key of its own that takes a text.
+fn api(base: &str) -> Value {
+    json!({
+        "kind": "json", "url": format!("{base}trades?key=1"), "every": "500ms", "offset": "0s", "query": { "a": "b" },
+        "auth": { "basic": { "user": "me", "password": "word" } }, "records": "/data", "id": "/id",
+        "published_at": { "at": "/time", "format": "rfc3339" }, "error": "/error", "fields": { "id": "/id", "price": "/price" },
+        "pages": { "cursor": { "param": "cursor", "from": "/cursor" } }, "once": { "keep": "30d" },
+        "since": { "param": "since", "from": "/id", "start": "1", "overlap": "10m" }, "output": { "stream": "STREAM" },
     })
 }
 
@@ -284,9 +306,12 @@ fn every_place(tree: &Value) {
 async fn a_secret_in_any_place_of_a_source_comes_out_nowhere() {
     let exchange = Quote::new().start(0).await.unwrap();
     let x = X::start(0, x::Settings::default()).await.unwrap();
+    let site = News::default().start(0).await.unwrap();
+    let api_site = Api::default().start(0).await.unwrap();
     let events =
         Sse::start(0, sse::Settings { every: Some(Duration::from_millis(200)), ..Default::default() }).await.unwrap();
     let [page, base, stream] = [exchange.url("/"), format!("http://{}", x.address()), events.url("/plain")];
+    let [news, trades] = [site.url("/"), api_site.url("/")];
     tokio::task::spawn_blocking(move || {
         every_place(&scrape(&page));
         let login = json!({ "user": "me", "password": "word" });
@@ -296,6 +321,8 @@ async fn a_secret_in_any_place_of_a_source_comes_out_nowhere() {
         every_place(&scrape_many(&page));
         every_place(&scrape_linked(&page));
         every_place(&x_stream(&base));
+        every_place(&feed(&news));
+        every_place(&api(&trades));
         every_place(&sse_stream(&stream));
     })
     .await

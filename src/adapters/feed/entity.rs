@@ -17,15 +17,12 @@ pub(super) fn decoded(text: &str) -> Cow<'_, str> {
     while let Some(at) = rest.find('&') {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        match reference(rest) {
-            Some((characters, length)) => {
-                out.extend(characters.into_iter().filter(|next| *next != '\0'));
-                rest = &rest[length..];
-            }
-            None => {
-                out.push('&');
-                rest = &rest[1..];
-            }
+        if let Some((characters, length)) = reference(rest) {
+            out.extend(characters.into_iter().filter(|next| *next != '\0'));
+            rest = &rest[length..];
+        } else {
+            out.push('&');
+            rest = &rest[1..];
         }
     }
     out.push_str(rest);

@@ -15,12 +15,13 @@ pub(super) fn person(text: &str) -> String {
     }
     let is_address = |byte: u8| byte.is_ascii_alphanumeric() || b"._%+-@".contains(&byte);
     let mut out = String::from(" ");
+    let has_address = is_part_of_address(text);
     let mut before = None;
     for next in text.chars() {
         let is_inside = |next: char| u8::try_from(next).is_ok_and(|byte| byte.is_ascii() && is_address(byte));
         let is_edge = before
             .is_some_and(|before| (is_inside(before) && !next.is_ascii()) || (is_inside(next) && !before.is_ascii()));
-        if is_edge && is_part_of_address(text) {
+        if is_edge && has_address {
             out.push(' ');
         }
         out.push(next);

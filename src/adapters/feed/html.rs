@@ -11,8 +11,9 @@ const ALTERNATES_MAX: usize = 5;
 /// The text of something that may be HTML, on one line. `is_html` says that it is.
 pub(super) fn plain(text: &str, is_html: bool) -> String {
     let has_tag = || {
+        let last = text.rfind('>');
         let is_tag = |rest: &str| rest.starts_with(|next: char| next.is_ascii_alphabetic() || next == '/');
-        text.match_indices('<').any(|(at, _)| is_tag(&text[at + 1..]) && text[at..].contains('>'))
+        text.match_indices('<').any(|(at, _)| is_tag(&text[at + 1..]) && Some(at) < last)
     };
     let mut out = String::new();
     if is_html || has_tag() || entity::has_reference(text) {

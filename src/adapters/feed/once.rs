@@ -24,6 +24,9 @@ pub(super) enum Edits {
     Write,
 }
 
+/// Its link, where it is known by its id, and its title.
+type Said<'a> = (&'a Option<String>, &'a Option<String>);
+
 /// What an item is known by.
 struct Known {
     id: String,
@@ -55,26 +58,26 @@ pub(super) fn pick(seen: &mut Seen, kind: &str, mut stories: Vec<Story>, edits: 
         }
         shown.extend(hashes);
         if !was_known {
-            items.push(item(kind, known.id, story));
+            items.push(item(kind, known.id, &story));
         } else if edits == Edits::Write && !had_version {
             let (published, updated) = (story.published, story.updated);
             let story = Story { edit_of: Some(known.id), ..story };
-            let edit = item("edit", known.version.0, story);
+            let edit = item("edit", known.version.0, &story);
             items.push(Item { published_at: updated.or(published), ..edit });
         }
     }
     (items, shown)
 }
 
-fn item(kind: &str, id: String, story: Story) -> Item {
+fn item(kind: &str, id: String, story: &Story) -> Item {
     let published_at = story.published.or(story.updated);
-    let data = to_raw_value(&story).expect("invariant: our own types have a JSON form");
+    let data = to_raw_value(story).expect("invariant: our own types have a JSON form");
     Item { id: Some(id), kind: Cow::Owned(kind.to_owned()), published_at, data }
 }
 
 fn known(seen: &Seen, stories: &[Story]) -> Vec<Known> {
     // By an id, and by a link where there is none: what is said under it.
-    let mut under: HashMap<(bool, &str), Vec<(&Option<String>, &Option<String>)>> = HashMap::new();
+    let mut under: HashMap<(bool, &str), Vec<Said<'_>>> = HashMap::new();
     for story in stories {
         if let Some(name) = name(story) {
             let own = (if name.0 { &story.link } else { &None }, &story.title);

@@ -76,6 +76,7 @@ pub(super) struct FeedWords {
     pub(super) link: Option<String>,
 }
 
+#[expect(clippy::ref_option, reason = "serde hands over a reference")]
 fn as_text<S: serde::Serializer>(at: &Option<DateTime<Utc>>, serializer: S) -> Result<S::Ok, S::Error> {
     at.as_ref().map(crate::record::time_text).serialize(serializer)
 }

@@ -139,6 +139,28 @@ fn a_guid_that_is_shared_tells_nothing_alone() {
     assert_eq!(count(shared("c") + &shared("b")), 1);
 }
 
+/// Each would take minutes if anything looked at it again and again; as they are, all take less than a second.
+#[test]
+fn what_is_made_to_be_slow_is_read_once() {
+    let most = 900_000;
+    for text in [
+        "<a".repeat(most / 2),
+        "&".repeat(most),
+        format!("<author>{}</author>", "é@a.b".repeat(most / 6)),
+        format!("<author>{}</author>", "éa".repeat(most / 3) + "@a.b"),
+        "<b c=".repeat(most / 5),
+        "<!--".repeat(most / 4),
+        "<![CDATA[".repeat(most / 9),
+        "<!DOCTYPE [".repeat(most / 11),
+        "</x>".repeat(most / 4),
+        "<item>".repeat(9000),
+    ] {
+        for (before, after) in [("<title>", "</title></item></channel></rss>"), ("", "</item></channel></rss>")] {
+            reading(format!("<rss><channel><item>{before}{text}{after}").as_bytes());
+        }
+    }
+}
+
 #[test]
 fn wrong_settings_are_said_at_their_place() {
     let problems = |value: Value| {

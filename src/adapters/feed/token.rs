@@ -54,16 +54,13 @@ impl<'a> Tokens<'a> {
     /// What stands until `end`, from `skip` bytes on; all that is left where that never comes.
     fn section(&mut self, skip: usize, end: &str) -> &'a str {
         let inner = self.rest().get(skip..).unwrap_or_default();
-        match inner.find(end) {
-            Some(length) => {
-                self.at += skip + length + end.len();
-                &inner[..length]
-            }
-            None => {
-                self.at = self.text.len();
-                self.is_torn = true;
-                inner
-            }
+        if let Some(length) = inner.find(end) {
+            self.at += skip + length + end.len();
+            &inner[..length]
+        } else {
+            self.at = self.text.len();
+            self.is_torn = true;
+            inner
         }
     }
 
@@ -126,7 +123,7 @@ impl<'a> Tokens<'a> {
 /// Reads the attribute that begins at `at`; where it ends.
 fn attribute<'a>(rest: &'a str, at: usize, attributes: &mut Vec<(&'a str, String)>) -> usize {
     let end = |from: usize, is_end: &dyn Fn(char) -> bool| {
-        rest[from..].find(|next| is_end(next)).map_or(rest.len(), |length| from + length)
+        rest[from..].find(is_end).map_or(rest.len(), |length| from + length)
     };
     let name_end = end(at, &|next| next.is_whitespace() || "=/><".contains(next)).max(at + 1);
     let name_end = rest.ceil_char_boundary(name_end);
@@ -136,15 +133,12 @@ fn attribute<'a>(rest: &'a str, at: usize, attributes: &mut Vec<(&'a str, String
         return name_end;
     }
     let from = equals + 1 + (rest[equals + 1..].len() - rest[equals + 1..].trim_start().len());
-    let (value, after) = match rest.as_bytes().get(from) {
-        Some(quote @ (b'"' | b'\'')) => {
-            let close = end(from + 1, &|next| next == char::from(*quote));
-            (&rest[from + 1..close], (close + 1).min(rest.len()))
-        }
-        _ => {
-            let close = end(from, &|next| next.is_whitespace() || next == '>');
-            (&rest[from..close], close)
-        }
+    let (value, after) = if let Some(quote @ (b'"' | b'\'')) = rest.as_bytes().get(from) {
+        let close = end(from + 1, &|next| next == char::from(*quote));
+        (&rest[from + 1..close], (close + 1).min(rest.len()))
+    } else {
+        let close = end(from, &|next| next.is_whitespace() || next == '>');
+        (&rest[from..close], close)
     };
     if attributes.len() < ATTRIBUTES_MAX && !attributes.iter().any(|(known, _)| *known == name) {
         attributes.push((name, entity::decoded(value).into_owned()));
@@ -199,13 +193,14 @@ mod tests {
         let mut tokens = Tokens::of(text);
         let mut shown = String::new();
         for token in tokens.by_ref() {
-            shown += &match token {
+            let piece = match token {
                 Token::Start { name, attributes, is_empty, .. } => {
                     format!("<{name} {attributes:?}{}>", if is_empty { "/" } else { "" })
                 }
                 Token::End { name, .. } => format!("</{name}>"),
                 Token::Text(text) => format!("{text:?}"),
             };
+            shown.push_str(&piece);
         }
         if tokens.is_torn { shown + " torn" } else { shown }
     }

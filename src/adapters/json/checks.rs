@@ -1,13 +1,11 @@
 //! What holds of any answer.
 
-use std::borrow::Cow;
-
 use super::settings::Json;
 use super::split::Plan;
 use crate::source::Settings as _;
 
 const SETTINGS: [&str; 8] = [
-    r#"{}"#,
+    "{}",
     r#"{ "records": "/data", "id": "/id" }"#,
     r#"{ "records": "/data/*", "fields": { "a": "/a", "all": "/*" }, "id": "/id" }"#,
     r#"{ "format": "jsonl", "error": "/error" }"#,
@@ -24,7 +22,7 @@ pub(crate) fn any(choice: u8, text: &str) {
     settings["url"] = "https://example.com/".into();
     let settings = Json::read(settings).unwrap_or_else(|problems| panic!("{problems:?}"));
     let plan = Plan::new(&settings, "checks").expect("a plan");
-    let answered = plan.read(text, &Cow::Borrowed("record"), true);
+    let answered = plan.read(text, true);
     for item in &answered.items {
         let data = item.data.get();
         serde_json::from_str::<serde_json::Value>(data).unwrap_or_else(|error| panic!("{data}: {error}"));

@@ -169,7 +169,7 @@ fn element(start: &BytesStart<'_>, nodes: &mut usize) -> Result<Open, String> {
         let attribute = attribute.map_err(|error| format!("not_xml: the answer is not XML: {error}"))?;
         let name: &str = attribute.key.as_ref();
         let value = quick_xml::escape::unescape(&attribute.value)
-            .map_or_else(|_| attribute.value.to_string(), |value| value.into_owned());
+            .map_or_else(|_| attribute.value.to_string(), std::borrow::Cow::into_owned);
         members.insert(format!("@{name}"), value.into());
         *nodes += 1;
     }
@@ -208,7 +208,8 @@ mod tests {
         match messages(text, format, b',') {
             Ok((good, bad)) => {
                 let good: Vec<&str> = good.iter().map(|json| json.get()).collect();
-                format!("{}{}", good.join(" "), bad.iter().map(|(why, _)| format!(" ! {why}")).collect::<String>())
+                let bad: Vec<String> = bad.into_iter().map(|(why, _)| format!(" ! {why}")).collect();
+                good.join(" ") + &bad.concat()
             }
             Err(why) => why,
         }

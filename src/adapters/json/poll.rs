@@ -1,6 +1,5 @@
 //! The source: what is asked at a tick, page by page, and what is remembered of it.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -79,15 +78,18 @@ struct Round {
 enum Page {
     NotModified(Validator, Duration),
     Again(Option<Validator>, Duration),
-    Read {
-        answered: Box<Answered>,
-        hash: blake3::Hash,
-        validator: Option<Validator>,
-        fresh: Duration,
-        headers: HeaderMap,
-        url: Url,
-        bytes: usize,
-    },
+    Read(Box<Read>),
+}
+
+/// An answer that was read.
+struct Read {
+    answered: Answered,
+    hash: blake3::Hash,
+    validator: Option<Validator>,
+    fresh: Duration,
+    headers: HeaderMap,
+    url: Url,
+    bytes: usize,
 }
 
 impl Polled {
@@ -146,7 +148,7 @@ impl Polled {
         if let Some(error) = &answered.error {
             return Err(SourceError::Lost(anyhow!("api_error: upstream says: {error}")));
         }
-        Ok(Page::Read { answered: Box::new(answered), hash, validator, fresh, headers, url, bytes })
+        Ok(Page::Read(Box::new(Read { answered, hash, validator, fresh, headers, url, bytes })))
     }
 
     /// The pages of a tick after the first. Nothing that is remembered changes here.
@@ -155,14 +157,15 @@ impl Polled {
         let (mut page, mut visited, mut hashes) = (first, HashSet::new(), HashSet::new());
         visited.insert(request.url.clone());
         for index in 0.. {
-            let Page::Read { answered, hash, validator, fresh, headers, url, bytes } = page else { break };
+            let Page::Read(read) = page else { break };
+            let Read { answered, hash, validator, fresh, headers, url, bytes } = *read;
             // The last page again, or none of its own: that is how some sites end.
             let is_empty = answered.items.is_empty() && answered.rejects.is_empty();
             if !hashes.insert(hash) || (index > 0 && is_empty) {
                 break;
             }
             let told = answered.told.clone();
-            round.take(*answered, index, self.json.pages.is_some());
+            round.take(answered, index, self.json.pages.is_some());
             (round.hash, round.validator, round.fresh) = (Some(hash), validator, fresh);
             round.bytes += bytes;
             let Some(pages) = &self.json.pages else { break };
@@ -190,7 +193,7 @@ impl Polled {
                 Ok(page) => page,
                 // Where records are known by their ids, those that came are taken, and come to nothing the next time.
                 Err(error) if self.seen.is_some() => {
-                    round.failed(error, index + 1);
+                    round.failed(&error, index + 1);
                     break;
                 }
                 Err(error) => return Err(error),
@@ -219,7 +222,7 @@ impl Polled {
         self.position.validator = validator.filter(|_| is_whole && self.is_single());
         let outcome = (is_whole && items.is_empty()).then_some(Outcome::Unchanged);
         let fresh = if is_whole { fresh } else { Duration::ZERO };
-        self.ready(Batch { items, rejects, outcome, wait, ..Batch::default() }, fresh)
+        self.ready(Batch { items, rejects, wait, outcome, ..Batch::default() }, fresh)
     }
 
     /// The answer is the last one.
@@ -257,8 +260,8 @@ impl Round {
         self.rejects.push(Reject { page: Some(name(index)), ..Reject::new(outcome, None, why, "") });
     }
 
-    fn failed(&mut self, error: SourceError, index: u16) {
-        let (outcome, why) = match &error {
+    fn failed(&mut self, error: &SourceError, index: u16) {
+        let (outcome, why) = match error {
             SourceError::Throttled { wait, cause } => {
                 self.wait = *wait;
                 (Outcome::Blocked, format!("{cause:#}"))
@@ -301,7 +304,7 @@ fn next_request(request: &Request, url: Url) -> Request {
     let headers = if is_own { request.headers.clone() } else { request.harmless_headers() };
     let auth = request.auth.clone().filter(|_| is_own);
     let payload = request.payload.clone().filter(|_| is_own);
-    Request { url, headers, auth, payload, ..request.clone() }
+    Request { url, payload, headers, auth, ..request.clone() }
 }
 
 /// What a body says.
@@ -309,7 +312,7 @@ fn read(plan: &Plan, body: Body, bytes_max: u64, is_first: bool) -> anyhow::Resu
     let Body { bytes, codings, content_type, headers, .. } = body;
     let bytes = decode::decode(bytes, &codings, bytes_max)?;
     let text = charset::document(&bytes, None, content_type.as_deref());
-    let mut answered = plan.read(&text, &Cow::Borrowed("record"), is_first);
+    let mut answered = plan.read(&text, is_first);
     let guard = if answered.items.is_empty() { block::instead(&headers, &text) } else { None };
     if let Some(guard) = guard {
         for reject in &mut answered.rejects {
@@ -367,9 +370,9 @@ impl Source for Polled {
         match self.page(&request, true).await? {
             Page::NotModified(validator, fresh) => self.again(Outcome::NotModified, Some(validator), fresh),
             Page::Again(validator, fresh) => self.again(Outcome::Unchanged, validator, fresh),
-            first @ Page::Read { .. } => {
-                if let Page::Read { answered, .. } = &first {
-                    self.undated.clone_from(&answered.undated);
+            first @ Page::Read(_) => {
+                if let Page::Read(read) = &first {
+                    self.undated.clone_from(&read.answered.undated);
                 }
                 let round = self.pages(&request, first).await?;
                 self.settle(round)

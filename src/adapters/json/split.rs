@@ -13,6 +13,9 @@ use crate::item::{Item, Reject};
 use crate::message::{Found, Made, MessageKeys, Place, Places, Reader};
 use crate::outcome::Outcome;
 
+/// The records' `type` where the file does not say.
+const KIND: Cow<'static, str> = Cow::Borrowed("record");
+
 /// How answers are read.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -89,7 +92,7 @@ impl Plan {
     }
 
     /// Reads an answer. `is_first` says that it is the first page of a tick, which has records, if only none.
-    pub(super) fn read(&self, text: &str, kind: &Cow<'static, str>, is_first: bool) -> Answered {
+    pub(super) fn read(&self, text: &str, is_first: bool) -> Answered {
         let mut answered = Answered::default();
         let (messages, bad) = match messages(text, self.format, self.delimiter) {
             Ok(messages) => messages,
@@ -101,7 +104,7 @@ impl Plan {
         answered.rejects.extend(bad.into_iter().map(|(reason, raw)| Reject::new(Outcome::Invalid, None, reason, &raw)));
         let mut made = Made::default();
         for message in &messages {
-            self.take(message, kind, is_first, &mut made, &mut answered);
+            self.take(message, is_first, &mut made, &mut answered);
         }
         answered.undated = made.undated;
         answered.rejects.append(&mut made.rejects);
@@ -111,14 +114,7 @@ impl Plan {
         answered
     }
 
-    fn take(
-        &self,
-        message: &RawValue,
-        kind: &Cow<'static, str>,
-        is_first: bool,
-        made: &mut Made,
-        answered: &mut Answered,
-    ) {
+    fn take(&self, message: &RawValue, is_first: bool, made: &mut Made, answered: &mut Answered) {
         let looked = self.look(message);
         if self.has_error {
             answered.error = looked.one(0).and_then(failure).or(answered.error.take());
@@ -143,7 +139,7 @@ impl Plan {
         }
         // A place with a `*` in it is what is read, whatever the answer is.
         let reader = if self.is_starred || value.get().starts_with('[') { &self.many } else { &self.one };
-        reader.take(message, kind, made);
+        reader.take(message, &KIND, made);
     }
 
     fn look<'t>(&self, message: &'t RawValue) -> Found<'t> {

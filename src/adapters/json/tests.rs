@@ -1,7 +1,5 @@
 //! Answers and what comes of them; the adapter at the socket is tested with a simulator in `tests/it/json_api.rs`.
 
-use std::borrow::Cow;
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -25,7 +23,7 @@ fn settings(mut keys: Value) -> Result<Json, String> {
 /// What comes of an answer, each on a line.
 fn read(keys: Value, answer: &str) -> String {
     let json = settings(keys).unwrap();
-    let answered = Plan::new(&json, "api").unwrap().read(answer, &Cow::Borrowed("record"), true);
+    let answered = Plan::new(&json, "api").unwrap().read(answer, true);
     let mut lines: Vec<String> = Vec::new();
     for item in answered.items {
         let id = item.id.map(|id| id.rsplit_once('_').unwrap().0.to_owned() + " ").unwrap_or_default();
