@@ -41,7 +41,8 @@ const IDLE_MIN: Duration = Duration::from_secs(1);
 const EVENT_BYTES_MAX: u64 = 64 << 20;
 
 /// A stream of server-sent events. What was missed while there was no connection is sent again by a server that gives its
-/// events ids and remembers them.
+/// events ids and remembers them. A record's type is its event's, and its `id` is made of its event's where the key `id` says
+/// nothing; for a server that gives several events one id, say what tells them apart.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sse {

@@ -254,9 +254,22 @@ sources/one.yaml:5:39: filter.locations.0: a box is four numbers: west, south, e
 fn what_is_wrong_with_a_stream_of_events() {
     let sse = "kind: sse\nurl: ftp://example.com/\nidle: 10ms\nevents: [a, '']\nmax_event: 1GiB\nlast_event_id: off\n\
                start: { id: \"7\", query: { since: now-then, limit: 7 } }\nheaders: { Host: a }\nevery: 1s\n";
-    assert_snapshot!(check(sse), @"");
+    assert_snapshot!(check(sse), @r"
+sources/one.yaml:2:1: url: `ftp:` is not fetched; write an address with https: or http:
+sources/one.yaml:3:1: idle: too short; at least 1s, and servers send a comment each 15s or so
+sources/one.yaml:4:1: events: name types of events, such as `update`; `message` is the usual one
+sources/one.yaml:5:1: max_event: from 1 byte to 64MiB
+sources/one.yaml:7:10: start.id: it would be sent as Last-Event-ID, which is `off`
+sources/one.yaml:7:28: start.query.since: write `now`, or a time before it such as `now-1h`, or a date
+sources/one.yaml:8:12: headers.Host: `host` is set by tapline itself; leave it out
+sources/one.yaml:9:1: every: a source of kind sse is a stream and has no schedule; leave the key out
+");
     let keys = "kind: sse\nurl: http://localhost/\nlast_event_id: cookie\nevent: a\nidle: soon\n";
-    assert_snapshot!(check(keys), @"");
+    assert_snapshot!(check(keys), @r"
+sources/one.yaml:3:1: last_event_id: `cookie` is not known here; allowed: header, off
+sources/one.yaml:4:1: event: unknown key; did you mean `events`?
+sources/one.yaml:5:1: idle: `soon` is not a duration; write a number with a unit, such as 200ms, 1s, 5m, 1h 30m or 90d
+");
     assert_eq!(check("kind: sse\nurl: http://localhost/\n"), "");
 }
 

@@ -11,7 +11,6 @@ use chrono::TimeDelta;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
-use tapline::simulator::Running as _;
 use tapline::simulator::server::{Reply, Request, Server};
 use tapline::simulator::sse::{Coding, Fault, Faults, Settings, Sse};
 
