@@ -1,11 +1,11 @@
-//! The rules of event streams as a table of cases: what the list of LaunchDarkly's contract tests and the web platform tests
+//! The rules of event streams as a table of cases: what the list of `LaunchDarkly`'s contract tests and the web platform tests
 //! cover, restated; and every cut.
 
 use super::checks::{Outcome, any, parsed, specified};
 use super::*;
 use proptest::prelude::*;
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 
 const LONG: usize = 1 << 20;
 
