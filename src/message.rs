@@ -23,6 +23,9 @@ use crate::item::{Item, Reject, keep_json};
 use crate::moment::Moments;
 use crate::outcome::Outcome;
 
+/// What records are called, where a file does not say.
+pub type Kind = Cow<'static, str>;
+
 /// Makes records of messages, as a source's file says.
 #[derive(Debug, Clone)]
 pub struct Reader {
@@ -71,13 +74,13 @@ impl Reader {
     ///
     /// # Errors
     /// In words, when it is not JSON.
-    pub fn read<'t>(&self, text: &'t str, kind: &Cow<'static, str>, made: &mut Made) -> Result<Message<'t>, String> {
+    pub fn read<'t>(&self, text: &'t str, kind: &Kind, made: &mut Made) -> Result<Message<'t>, String> {
         let message: &RawValue = serde_json::from_str(text).map_err(|error| format!("this is not JSON: {error}"))?;
         Ok(self.take(message, kind, made))
     }
 
     /// The same of what has been read as JSON already.
-    pub fn take<'t>(&self, message: &'t RawValue, kind: &Cow<'static, str>, made: &mut Made) -> Message<'t> {
+    pub fn take<'t>(&self, message: &'t RawValue, kind: &Kind, made: &mut Made) -> Message<'t> {
         let found = self.look(message);
         let is_ignored = !self.make(message, &found, kind, made);
         Message { found, is_ignored }
@@ -89,7 +92,7 @@ impl Reader {
     }
 
     /// Adds what a message brings, in which this was found. Whether it was none of those that are ignored.
-    pub fn make(&self, message: &RawValue, found: &Found<'_>, kind: &Cow<'static, str>, made: &mut Made) -> bool {
+    pub fn make(&self, message: &RawValue, found: &Found<'_>, kind: &Kind, made: &mut Made) -> bool {
         if self.ignored.iter().any(|condition| condition.is_met(found)) {
             return false;
         }
@@ -111,7 +114,7 @@ impl Reader {
     }
 
     /// A record that stands as a text within its message.
-    fn unpack(&self, message: &RawValue, payload: Option<&RawValue>, kind: &Cow<'static, str>, made: &mut Made) {
+    fn unpack(&self, message: &RawValue, payload: Option<&RawValue>, kind: &Kind, made: &mut Made) {
         let Some(payload) = payload else { return self.add(message, kind, made) };
         // A text that is no object is the record as it is, such as the id of what was deleted.
         let text = string_of(payload).filter(|text| text.trim_start().starts_with(['{', '[']));
@@ -121,7 +124,7 @@ impl Reader {
         }
     }
 
-    fn add(&self, record: &RawValue, kind: &Cow<'static, str>, made: &mut Made) {
+    fn add(&self, record: &RawValue, kind: &Kind, made: &mut Made) {
         let data = match keep_json(record) {
             Ok(data) => data,
             Err(reason) => return made.rejects.push(Reject::new(Outcome::Invalid, None, reason, record.get())),
@@ -132,13 +135,11 @@ impl Reader {
             id = self.identity.as_ref().and_then(|identity| identity.of(&found));
             published_at = self.published_at.as_ref().and_then(|(number, moments)| {
                 let text = text_of(found.one(*number)?)?;
-                match moments.read(&text) {
-                    Ok((at, _)) => Some(at),
-                    Err(_) => {
-                        made.undated = Some(text.into_owned());
-                        None
-                    }
+                let read = moments.read(&text);
+                if read.is_err() {
+                    made.undated = Some(text.into_owned());
                 }
+                read.ok().map(|(at, _)| at)
             });
         }
         made.items.push(Item { id, kind: kind.clone(), published_at: in_range(published_at), data });

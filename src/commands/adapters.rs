@@ -94,9 +94,8 @@ fn presets() -> String {
             );
         }
         let source = preset.text.split_once("\nsource:\n").map_or(preset.text, |(_, source)| source);
-        let plain: String =
-            source.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect();
-        put(&mut page, &format!("\n```yaml\n{plain}```\n"));
+        let lines: Vec<&str> = source.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
+        put(&mut page, &format!("\n```yaml\n{}\n```\n", lines.join("\n")));
     }
     page
 }

@@ -135,7 +135,7 @@ impl Fetcher {
             response.status() == StatusCode::OK && is_of_type(response.headers(), wants.media_type)
         }) {
             Ok(response) => Ok(Live::new(response, wants.idle)?),
-            Err(arrival) => Err(self.refused(arrival, wants.media_type).await),
+            Err(arrival) => Err(self.refused(*arrival, wants.media_type).await),
         }
     }
 
@@ -258,8 +258,8 @@ impl Fetcher {
 
 impl Arrival {
     /// The answer, if it is what was asked for. The turn at the host's gate ends then.
-    pub(super) fn accepted(self, is_it: impl FnOnce(&Response) -> bool) -> Result<Response, Self> {
-        if is_it(&self.open.response) { Ok(self.open.response) } else { Err(self) }
+    pub(super) fn accepted(self, is_it: impl FnOnce(&Response) -> bool) -> Result<Response, Box<Self>> {
+        if is_it(&self.open.response) { Ok(self.open.response) } else { Err(Box::new(self)) }
     }
 }
 

@@ -35,7 +35,7 @@ impl Fetcher {
         let arrival = self.travel(request, &Purpose::Upgrade(&headers)).await.map_err(SourceError::from)?;
         let response = match arrival.accepted(|response| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
             Ok(response) => response,
-            Err(arrival) => return Err(self.refused(arrival, "a websocket").await),
+            Err(arrival) => return Err(self.refused(*arrival, "a websocket").await),
         };
         let from = shown_url(&request.url);
         let is = |name, wanted: &str| {

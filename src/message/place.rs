@@ -1,4 +1,4 @@
-//! A place in a message: a JSON Pointer (RFC 6901), in which `*` stands for every element, or a JSONPath (RFC 9535) of the
+//! A place in a message: a JSON Pointer (RFC 6901), in which `*` stands for every element, or a `JSONPath` (RFC 9535) of the
 //! same reach.
 //!
 //! Both come down to the same steps, which are taken through a message's own text: no tree of values is built, and what

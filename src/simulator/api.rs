@@ -22,7 +22,7 @@ use super::{Options, Running, Simulator, Starting};
 pub const SIMULATOR: Simulator = Simulator {
     name: "json",
     about: "an API of trades at /trades, in pages, with a parameter since",
-    port: 8096,
+    port: 8095,
     paths: &["/trades", "/trades?limit=2&format=csv", "/trades?limit=2&format=xml"],
     start: from_options,
 };

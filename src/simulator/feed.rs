@@ -19,7 +19,7 @@ use super::{Options, Running, Simulator, Starting};
 pub const SIMULATOR: Simulator = Simulator {
     name: "feed",
     about: "news as /rss, /atom and /json, with an item more at each step",
-    port: 8097,
+    port: 8094,
     paths: &["/rss", "/atom", "/json"],
     start: from_options,
 };

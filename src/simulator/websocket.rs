@@ -24,7 +24,7 @@ use super::{Options, Running, Simulator, Starting, faults};
 pub const SIMULATOR: Simulator = Simulator {
     name: "websocket",
     about: "websockets: a plain stream, Bluesky's Jetstream, trades of Binance, Coinbase and Finnhub, Mastodon's",
-    port: 8097,
+    port: 8093,
     paths: &["/plain", "/subscribe", "/ws", "/coinbase", "/finnhub", "/api/v1/streaming?stream=public"],
     start,
 };

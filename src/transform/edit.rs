@@ -50,13 +50,12 @@ impl Pick {
             object.push_str(name);
             object.push(':');
             let texts: Vec<&str> = values.iter().map(|value| value.get()).collect();
-            match (is_many, texts.as_slice()) {
-                (false, [.., last]) => object.push_str(last),
-                _ => {
-                    object.push('[');
-                    object.push_str(&texts.join(","));
-                    object.push(']');
-                }
+            if let (false, [.., last]) = (is_many, texts.as_slice()) {
+                object.push_str(last);
+            } else {
+                object.push('[');
+                object.push_str(&texts.join(","));
+                object.push(']');
             }
         }
         if object.len() == 1 {

@@ -211,7 +211,7 @@ mod tests {
             ("error(\"no\")", "1"),
             ("range(1e9)", "1"),
         ] {
-            all += &format!("{code}: {}\n", apply(code, data).expect_err(code));
+            all.extend([code, ": ", &apply(code, data).expect_err(code), "\n"]);
         }
         insta::assert_snapshot!(all, @r#"
         .a |: not an expression of jq: term is wanted at its end

@@ -106,7 +106,7 @@ impl StepKeys {
         );
         match pick.as_ref().map(PickKeys::places) {
             Some(Ok(places)) if places.is_empty() => {
-                problems.push(Problem::new(["pick"], "name what is taken, such as `[price]`"))
+                problems.push(Problem::new(["pick"], "name what is taken, such as `[price]`"));
             }
             Some(Err(problem)) => problems.push(problem),
             _ => {}

@@ -74,9 +74,9 @@ fn keys() {
     assert_snapshot!(with("colour: red\n"), @"sources/one.yaml:5:1: colour: unknown key; allowed here: active, allow_private, auth, body, connects, cookies, cron, drift, emit, enabled, encoding, every, fields, follow, for_each, headers, kind, login, manners, max_body, method, offset, output, pages, provenance, proxy, published_at, query, records, redirects, render, tests, timeout, timezone, tls_verify, transform, type, unique, url, user_agent, values_in_data");
     assert_snapshot!(with("evry: 1s\n"), @"sources/one.yaml:5:1: evry: unknown key; did you mean `every`?");
     assert_snapshot!(with("output: { lnik: a.out }\n"), @"sources/one.yaml:5:11: output.lnik: unknown key; did you mean `link`?");
-    assert_snapshot!(check("url: http://localhost/\n"), @"sources/one.yaml:1:1: kind: the key is missing; it says what kind of source this is: feed, json, scrape, sse, websocket, x_stream");
+    assert_snapshot!(check("url: http://localhost/\n"), @"sources/one.yaml:1:1: kind: the key is missing; it says what kind of source this is: exec, feed, json, scrape, sse, websocket, x_stream");
     assert_snapshot!(check("kind: scarpe\nurl: http://localhost/\n"), @"sources/one.yaml:1:1: kind: `scarpe` is not a kind of source; did you mean `scrape`?");
-    assert_snapshot!(check("kind: [scrape]\n"), @"sources/one.yaml:1:1: kind: a text is wanted, one of: scrape, sse, x_stream");
+    assert_snapshot!(check("kind: [scrape]\n"), @"sources/one.yaml:1:1: kind: a text is wanted, one of: exec, feed, json, scrape, sse, websocket, x_stream");
     assert_snapshot!(check("kind: scrape\nevery: 1s\n"), @"sources/one.yaml:1:1: url: the key is missing");
     assert_snapshot!(with("every: 2s\n"), @"sources/one.yaml:5:1: duplicate mapping key `every` is not allowed here");
     assert_snapshot!(check("kind: scrape\nurl: http://localhost/\nevery: 1s\nfields: { price: { cs: span } }\n"), @"sources/one.yaml:4:20: fields.price.cs: unknown key; did you mean `css`?");

@@ -80,7 +80,7 @@ async fn each_item_comes_once_over_faults_and_restarts() {
                 let data: Value = serde_json::from_str(item.data.get()).unwrap();
                 let id = data["id"].as_str().unwrap();
                 let is_new = if item.kind == "edit" {
-                    assert!(number(id) % 7 == 0, "{id} was never edited");
+                    assert!(number(id).is_multiple_of(7), "{id} was never edited");
                     edits.insert(number(id))
                 } else {
                     assert!(item.published_at.is_some());

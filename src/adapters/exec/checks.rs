@@ -10,7 +10,9 @@ pub(crate) fn lines(bytes: &[u8], at: usize) {
     let at = at % (bytes.len() + 1);
     let cut = |pieces: &[&[u8]]| {
         let (mut lines, mut found) = (Lines::new(MAX), Vec::new());
-        pieces.iter().for_each(|piece| lines.push(piece, &mut found));
+        for piece in pieces {
+            lines.push(piece, &mut found);
+        }
         found.extend(lines.end());
         found
     };

@@ -61,13 +61,13 @@ impl Source for Stream {
             let read = running.read(&mut self.bytes);
             let read = match self.exec.idle {
                 None => read.await,
-                Some(idle) => match timeout_at(self.heard + idle.0, read).await {
-                    Ok(read) => read,
-                    Err(_) => {
+                Some(idle) => {
+                    let Ok(read) = timeout_at(self.heard + idle.0, read).await else {
                         self.running = None;
                         return Err(SourceError::Silent { quiet: self.heard.elapsed() });
-                    }
-                },
+                    };
+                    read
+                }
             };
             let len = read
                 .map_err(|error| SourceError::Lost(anyhow::Error::new(error).context("the program's output broke")))?;
@@ -75,9 +75,9 @@ impl Source for Stream {
             self.is_over = len == 0;
             let mut lines = Vec::new();
             if self.is_over {
-                lines.extend(self.lines.end())
+                lines.extend(self.lines.end());
             } else {
-                self.lines.push(&self.bytes, &mut lines)
+                self.lines.push(&self.bytes, &mut lines);
             }
             if !lines.is_empty() || !self.is_over {
                 return Ok(self.batch(lines));

@@ -83,18 +83,12 @@ impl Resumed {
     /// What there is to say once it is known: that all of it came again, or that upstream began later. `published_at` is when
     /// the last record happened.
     pub(super) fn end(&self, published_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<Note> {
-        match self.is_honoured? {
-            true => {
-                let is_over = published_at.is_none_or(|at| at >= self.connected_at - CAUGHT_UP);
-                is_over.then(|| Note::filled(self.from - BEFORE, now, "replay"))
-            }
-            false => {
-                let until =
-                    published_at.filter(|at| *at > self.from).unwrap_or(self.connected_at).min(self.connected_at);
-                let why = "upstream did not go on from where it was asked to";
-                Some(not_filled(self.from, until, why))
-            }
+        if self.is_honoured? {
+            let is_over = published_at.is_none_or(|at| at >= self.connected_at - CAUGHT_UP);
+            return is_over.then(|| Note::filled(self.from - BEFORE, now, "replay"));
         }
+        let until = published_at.filter(|at| *at > self.from).unwrap_or(self.connected_at).min(self.connected_at);
+        Some(not_filled(self.from, until, "upstream did not go on from where it was asked to"))
     }
 }
 

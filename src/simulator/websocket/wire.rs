@@ -57,7 +57,7 @@ pub(super) fn agreement(asked: &Asked) -> Vec<u8> {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n"
     );
     if let Some(protocol) = asked.header("sec-websocket-protocol").and_then(|list| list.split(',').next()) {
-        head += &format!("Sec-WebSocket-Protocol: {}\r\n", protocol.trim());
+        head.extend(["Sec-WebSocket-Protocol: ", protocol.trim(), "\r\n"]);
     }
     (head + "\r\n").into_bytes()
 }
@@ -70,13 +70,14 @@ pub(super) const PONG: u8 = 10;
 /// A frame; a server's are not masked.
 pub(super) fn frame(opcode: u8, is_last: bool, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![opcode | if is_last { 0x80 } else { 0 }];
-    match payload.len() {
-        len @ 0..126 => bytes.push(len as u8),
-        len @ 126..65536 => {
+    let len = payload.len();
+    match (u8::try_from(len), u16::try_from(len)) {
+        (Ok(len @ 0..126), _) => bytes.push(len),
+        (_, Ok(len)) => {
             bytes.push(126);
-            bytes.extend_from_slice(&(len as u16).to_be_bytes());
+            bytes.extend_from_slice(&len.to_be_bytes());
         }
-        len => {
+        _ => {
             bytes.push(127);
             bytes.extend_from_slice(&(len as u64).to_be_bytes());
         }
@@ -109,12 +110,11 @@ pub(super) async fn read_frame(socket: &mut OwnedReadHalf) -> io::Result<(u8, Ve
         127 => socket.read_u64().await?,
         len => u64::from(len),
     };
-    if len > 1 << 20 {
-        return Err(io::Error::other("a client's frame is too long"));
-    }
+    let len = usize::try_from(len).ok().filter(|len| *len <= 1 << 20);
+    let len = len.ok_or_else(|| io::Error::other("a client's frame is too long"))?;
     let mut mask = [0; 4];
     socket.read_exact(&mut mask).await?;
-    let mut payload = vec![0; len as usize];
+    let mut payload = vec![0; len];
     socket.read_exact(&mut payload).await?;
     for (at, byte) in payload.iter_mut().enumerate() {
         *byte ^= mask[at % 4];
