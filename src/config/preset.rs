@@ -101,6 +101,9 @@ pub(super) fn expand(reading: &mut Reading<'_>) {
     let Some(named) = entry(&reading.tree, "preset").cloned() else {
         if entry(&reading.tree, "with").is_some() {
             reading.add([Problem::new(["with"], "this belongs to a `preset`, and there is none")]);
+            if let Kind::Map(entries) = &mut reading.tree.kind {
+                entries.retain(|entry| entry.key != "with");
+            }
         }
         return;
     };
@@ -197,8 +200,7 @@ fn fill(node: &mut Node, values: &Values) -> bool {
 
 /// An element of a list, once for each value that is named in it.
 fn each(item: Node, values: &Values) -> Vec<Node> {
-    let json = item.to_json().to_string();
-    let list = values.iter().find(|(name, _)| json.contains(&format!("{{{name}*}}")));
+    let list = values.iter().find(|(name, _)| is_each(&item, &format!("{{{name}*}}")));
     let Some((name, value)) = list else {
         let mut item = item;
         return if fill(&mut item, values) { vec![item] } else { Vec::new() };
@@ -214,6 +216,15 @@ fn each(item: Node, values: &Values) -> Vec<Node> {
         (fill(&mut item, &own) && fill(&mut item, values)).then_some(item)
     });
     made.collect()
+}
+
+/// Whether an element has this mark itself; one in a list within it is that list's.
+fn is_each(item: &Node, mark: &str) -> bool {
+    match &item.kind {
+        Kind::Text(text) => text.contains(mark),
+        Kind::Map(entries) => entries.iter().any(|entry| is_each(&entry.value, mark)),
+        _ => false,
+    }
 }
 
 fn shown(value: &Node) -> String {
@@ -314,12 +325,26 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_where_it_stands() {
-        insta::assert_snapshot!(wrong("preset: blusky"), @"");
-        insta::assert_snapshot!(wrong("preset: [a]"), @"");
-        insta::assert_snapshot!(wrong("preset: binance\nwith: { symbol: [a] }"), @"");
-        insta::assert_snapshot!(wrong("preset: usgs\nkind: json"), @"");
-        insta::assert_snapshot!(wrong("preset: usgs\nwith: all_day"), @"");
-        insta::assert_snapshot!(wrong("kind: sse\nurl: http://a/\nwith: { a: b }"), @"");
-        insta::assert_snapshot!(wrong("preset: usgs\nevery: 1m\nurll: x"), @"");
+        let all: Vec<String> = [
+            "preset: blusky",
+            "preset: [a]",
+            "preset: binance\nwith: { symbol: [a] }",
+            "preset: usgs\nkind: json",
+            "preset: usgs\nwith: all_day",
+            "kind: sse\nurl: http://a/\nwith: { a: b }",
+            "preset: usgs\nevery: 1m\nurll: x",
+        ]
+        .map(wrong)
+        .into();
+        insta::assert_snapshot!(all.join("\n"), @r"
+        s.yaml:1:1: preset: `blusky` is no preset; did you mean `bluesky`?
+        s.yaml:1:1: preset: a preset is one of: binance, bluesky, bluesky_v2, coinbase, finnhub, hacker_news, mastodon, mastodon_sse, usgs, wikimedia
+        s.yaml:2:1: with: `binance` needs `symbols`: pairs in small letters, such as [btcusdt, ethusdt]
+        s.yaml:2:9: with.symbol: `binance` has no such parameter; did you mean `symbols`?
+        s.yaml:2:1: kind: a preset says itself what kind of source it is; leave the key out
+        s.yaml:2:1: with: a map of names and values is wanted
+        s.yaml:3:1: with: this belongs to a `preset`, and there is none
+        s.yaml:3:1: urll: unknown key; did you mean `url`?
+        ");
     }
 }

@@ -426,3 +426,73 @@ async fn a_server_that_nobody_here_wrote_is_read() {
     assert_eq!(found, (found[0]..=*found.last().unwrap()).collect::<Vec<_>>(), "each once, in order");
     assert_eq!(tap.records("s")[0]["data"]["text"], "é \u{1f408}\nline");
 }
+
+/// Each preset of a websocket against a server that speaks as the real one does: nothing but the address is another.
+#[tokio::test(flavor = "multi_thread")]
+async fn presets_understand_their_servers() {
+    let server = server(Settings { ping_every: Duration::from_millis(300), ..Settings::default() }).await;
+    let presets = [
+        ("binance", "/ws", "symbols: [btcusdt]", 1, "trade"),
+        ("bluesky", "/subscribe", "collections: [app.bsky.feed.post]", 1, "commit"),
+        (
+            "bluesky_v2",
+            "/xrpc/network.bsky.jetstream.subscribeEvents",
+            "host: a.example",
+            1,
+            "network.bsky.jetstream.subscribeEvents#commit",
+        ),
+        ("coinbase", "/coinbase", "products: [BTC-USD]", 2, "trade"),
+        ("finnhub", "/finnhub", "token: t0ken, symbols: [A]", 1, "trade"),
+        ("mastodon", "/api/v1/streaming", "host: a.example, token: t0ken", 1, "update"),
+    ];
+    let tap = Tap::new();
+    for (preset, path, with, ..) in presets {
+        let url = server.url(path);
+        tap.source(
+            preset,
+            &format!("preset: {preset}\nwith: {{ {with} }}\nurl: {url}\nconnects: {{ max: 100000, per: 1m }}\n"),
+        );
+    }
+    let mut process = tap.run();
+    wait_until("all are connected", LONG, || {
+        server
+            .connections()
+            .iter()
+            .filter(|known| {
+                !known.is_over
+                    && (!known.said.is_empty()
+                        || !["/ws", "/coinbase", "/finnhub"].contains(&known.target.split('?').next().unwrap()))
+            })
+            .count()
+            == presets.len()
+    });
+    pause(Duration::from_secs(1));
+    for _ in 0..9 {
+        server.publish();
+    }
+    for (preset, .., each, _) in presets {
+        wait_until(preset, LONG, || tap.count(preset) >= 9 * each);
+    }
+    server.fault_now(Fault::Reset);
+    wait_until("all are connected again", LONG, || {
+        server.connections().iter().filter(|known| !known.is_over).count() == presets.len()
+    });
+    pause(Duration::from_secs(2));
+    server.publish();
+    for (preset, _, _, each, kind) in presets {
+        wait_until(preset, LONG, || tap.count(preset) >= 10 * each);
+        let records = tap.records_so_far(preset);
+        assert_eq!(records.len(), 10 * each, "{preset}: each once: {records:?}");
+        let record = &records[0];
+        assert_eq!(record["type"], kind, "{preset}");
+        assert!(record["published_at"].is_string(), "{preset}: {record}");
+        assert_eq!(record["id"].as_str().unwrap().starts_with("m_"), preset != "finnhub", "{preset}: {record}");
+        assert_eq!(tap.count(&format!("_rejected/{preset}")), 0, "{preset}");
+    }
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    let target =
+        |path: &str| server.connections().iter().find(|known| known.target.starts_with(path)).unwrap().target.clone();
+    assert_eq!(target("/subscribe"), "/subscribe?wantedCollections=app.bsky.feed.post");
+    assert_eq!(target("/finnhub"), "/finnhub?token=t0ken");
+    assert!(!tap.log().contains("t0ken"), "a token is nowhere");
+}
