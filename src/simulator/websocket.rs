@@ -118,7 +118,7 @@ pub struct Settings {
     pub piece: usize,
     /// How many events are kept for those who ask for what they have missed.
     pub kept: usize,
-    /// A new connection gets so many prepared messages of 1 KB, as fast as they are taken, and a close.
+    /// The next connection gets so many prepared messages of 1 KB, as fast as they are taken, and a close.
     pub flood: u64,
 }
 

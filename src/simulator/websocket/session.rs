@@ -74,7 +74,10 @@ async fn session(
         let refusal = state.refusals.pop_front();
         let log: Vec<Logged> = state.log.iter().copied().collect();
         let from = shape.map_or(Err((404, "not found".to_owned())), |shape| shape.from(asked, &log));
-        (refusal, from, state.settings.clone(), state.now)
+        let settings = state.settings.clone();
+        // It comes once.
+        state.settings.flood = 0;
+        (refusal, from, settings, state.now)
     };
     let (shape, from) = match (refusal, shape, from) {
         (Some((status, body)), ..) | (None, _, Err((status, body))) => return refuse(&mut socket, status, &body).await,
