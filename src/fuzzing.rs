@@ -16,8 +16,10 @@ pub const TARGETS: &[Target] = &[
     ("commits", commits),
     ("dates", dates),
     ("early", early),
+    ("exec_lines", exec_lines),
     ("feed", feed),
     ("html_gate", html_gate),
+    ("jetstream", jetstream),
     ("json_paths", json_paths),
     ("json_split", json_split),
     ("numbers", numbers),
@@ -26,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     ("records", records),
     ("robots", robots),
     ("selectors", selectors),
+    ("singer", singer),
     ("sse", sse),
     ("trees", trees),
 ];
@@ -49,6 +52,23 @@ fn text(data: &[u8]) -> String {
 pub fn bodies(data: &[u8]) {
     let (choice, rest) = chosen(data);
     fetch::checks::any_body(choice, rest);
+}
+
+/// A letter for where it is cut, and what a program writes.
+pub fn exec_lines(data: &[u8]) {
+    let (at, rest) = chosen(data);
+    adapters::exec::checks::lines(rest, usize::from(at));
+}
+
+/// A letter for whether it is compressed, and a frame.
+pub fn jetstream(data: &[u8]) {
+    let (choice, rest) = chosen(data);
+    adapters::websocket::checks::frame(rest, choice == 1);
+}
+
+/// The messages of a tap, a line each.
+pub fn singer(data: &[u8]) {
+    adapters::exec::checks::singer(&text(data));
 }
 
 /// A letter for the header, and a page.

@@ -4,6 +4,8 @@
 //! library neither pings nor ends what is silent. The cursor is the place by which upstream can go on (`resume`), with the
 //! last numbers of sequences that outlive a connection. Without `resume`, what is missed stays a gap.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod checks;
 mod decode;
 mod open;
 mod resume;

@@ -59,6 +59,7 @@ mod json_api;
 // The adapter `x_stream` against the simulated X: everything that goes wrong there, and kills.
 mod x_stream;
 // The adapter `sse` against simulated servers, and one that nobody here wrote.
+mod exec;
 mod sse;
 // The adapter `websocket` likewise.
 mod websocket;

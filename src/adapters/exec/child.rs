@@ -18,8 +18,9 @@ use crate::secrets;
 /// What a program has of our own environment: what it needs to run at all, and none of the secrets that may be there.
 const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 
-/// How long a program may take to end that was told to.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a program may take to end that was told to, and how often it is looked at meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// So many lines of its standard error are kept for a person, of so many characters.
 const SAID_MAX: usize = 5;
@@ -85,27 +86,26 @@ impl Running {
 }
 
 impl Drop for Running {
+    /// Ends it, while somebody waits: at the end of tapline nobody would be left to do it later.
     fn drop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        let Some(group) = self.group else { return };
-        // One that has ended is no group any more, or somebody else's.
-        if matches!(child.try_wait(), Ok(Some(_))) {
+        let (Some(mut child), Some(group)) = (self.child.take(), self.group) else { return };
+        let mut has_ended = || !matches!(child.try_wait(), Ok(None));
+        if has_ended() {
+            // What it has started may still be there; where nothing is, nobody has this number.
+            kill_process_group(group, Signal::KILL).ok();
             return;
         }
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => {
-                kill_process_group(group, Signal::TERM).ok();
-                runtime.spawn(async move {
-                    if tokio::time::timeout(PATIENCE, child.wait()).await.is_err() {
-                        kill_process_group(group, Signal::KILL).ok();
-                        child.wait().await.ok();
-                    }
-                });
+        kill_process_group(group, Signal::TERM).ok();
+        for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+            if has_ended() {
+                break;
             }
-            Err(_) => {
-                kill_process_group(group, Signal::KILL).ok();
-            }
+            #[expect(clippy::disallowed_methods, reason = "there may be no runtime any more")]
+            std::thread::sleep(PAUSE);
         }
+        kill_process_group(group, Signal::KILL).ok();
+        // Of one that was killed nothing is left to be waited for by others.
+        has_ended();
     }
 }
 
