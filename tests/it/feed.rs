@@ -54,7 +54,7 @@ fn number(id: &str) -> u64 {
 
 /// Whatever goes wrong in between: each item once, in one of three forms, and each edit once.
 #[tokio::test(flavor = "multi_thread")]
-async fn each_item_comes_once_over_faults_and_restarts() {
+async fn g13_each_item_comes_once_over_faults_and_restarts() {
     let faults = "5%:500, 4%:torn, 4%:torn-chunked, 4%:reset, 4%:layout, 4%:empty, 5%:garbled, 4%:moved, 4%:charset, 2%:nested, 2%:403";
     for (seed, path) in [(1, "/rss"), (2, "/atom"), (3, "/json")] {
         let news = News { seed, faults: faults.parse().unwrap(), ..News::default() };
