@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
-use tapline::simulator::websocket::{Fault, Settings, Websocket};
+use tapline::simulator::websocket::{Connection, Fault, Settings, Websocket};
 
 use crate::support::gaps::time;
 use crate::support::tap::{PATIENCE, Process, Tap, pause, wait_until};
@@ -454,18 +454,14 @@ async fn presets_understand_their_servers() {
         );
     }
     let mut process = tap.run();
-    wait_until("all are connected", LONG, || {
-        server
-            .connections()
-            .iter()
-            .filter(|known| {
-                !known.is_over
-                    && (!known.said.is_empty()
-                        || !["/ws", "/coinbase", "/finnhub"].contains(&known.target.split('?').next().unwrap()))
-            })
-            .count()
-            == presets.len()
-    });
+    // Connections of this or a later round of them, which have said what their server wants to hear.
+    let are_connected = |round: usize| {
+        let waits = |target: &str| ["/ws", "/coinbase", "/finnhub"].iter().any(|path| target.starts_with(path));
+        let connections = server.connections();
+        let is_ready = |known: &&Connection| !known.is_over && (!known.said.is_empty() || !waits(&known.target));
+        connections.len() >= round * presets.len() && connections.iter().filter(is_ready).count() == presets.len()
+    };
+    wait_until("all are connected", LONG, || are_connected(1));
     pause(Duration::from_secs(1));
     for _ in 0..9 {
         server.publish();
@@ -474,9 +470,7 @@ async fn presets_understand_their_servers() {
         wait_until(preset, LONG, || tap.count(preset) >= 9 * each);
     }
     server.fault_now(Fault::Reset);
-    wait_until("all are connected again", LONG, || {
-        server.connections().iter().filter(|known| !known.is_over).count() == presets.len()
-    });
+    wait_until("all are connected again", LONG, || are_connected(2));
     pause(Duration::from_secs(2));
     server.publish();
     for (preset, _, _, each, kind) in presets {

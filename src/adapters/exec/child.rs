@@ -1,6 +1,8 @@
 //! The program that runs.
 
 use std::collections::VecDeque;
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -119,11 +121,20 @@ fn give_files(command: &mut Command, exec: &Exec, state: Option<&RawValue>) -> a
     if given.iter().all(|(_, text)| text.is_none()) {
         return Ok(None);
     }
-    let folder = tempfile::Builder::new().prefix("tapline-").tempdir().context("no folder for the tap's files")?;
+    let mode = std::fs::Permissions::from_mode(0o700);
+    let folder = tempfile::Builder::new()
+        .prefix("tapline-")
+        .permissions(mode)
+        .tempdir()
+        .context("no folder for the tap's files")?;
     for (flag, text) in given {
         let Some(text) = text else { continue };
         let file = folder.path().join(flag.trim_start_matches('-'));
-        std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
+        let mut options = std::fs::OpenOptions::new();
+        let opened = options.write(true).create_new(true).mode(0o600).open(&file);
+        opened
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .with_context(|| format!("{} cannot be written", file.display()))?;
         command.arg(flag).arg(file);
     }
     Ok(Some(folder))
@@ -140,11 +151,13 @@ async fn listen(error: impl tokio::io::AsyncBufRead + Unpin, source: String, sai
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        let text: String = String::from_utf8_lossy(&line).trim_end().chars().take(SAID_CHARS_MAX).collect();
+        // What is secret is hidden before anything is cut: half of it would not be known any more.
+        let hidden = secrets::hide(String::from_utf8_lossy(&line).trim_end()).to_string();
+        let text: String = hidden.chars().take(SAID_CHARS_MAX).collect();
         if text.is_empty() {
             continue;
         }
-        let text = secrets::hide(&text).escape_debug().to_string();
+        let text = text.escape_debug().to_string();
         tracing::info!(source.name = %source, "the program says: {text}");
         let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.len() == SAID_MAX {

@@ -93,10 +93,12 @@ impl Singer {
     fn add(&self, stream: &str, record: &RawValue, made: &mut Made) {
         let before = made.items.len();
         self.reader.take(record, &Cow::Owned(stream.to_owned()), made);
-        let Some(item) = made.items[before..].first_mut().filter(|item| item.id.is_none()) else { return };
-        let hash = blake3::hash(record.get().as_bytes()).to_hex();
         let known = self.keys.get(stream).and_then(|(places, identity)| identity.text_of(&places.find(record)));
-        item.id = Some(self.plain.of_text(&format!("{stream}/{}/{}", known.unwrap_or_default(), &hash[..16])));
+        let known = known.unwrap_or_default();
+        for item in made.items[before..].iter_mut().filter(|item| item.id.is_none()) {
+            let hash = blake3::hash(item.data.get().as_bytes()).to_hex();
+            item.id = Some(self.plain.of_text(&format!("{stream}/{known}/{}", &hash[..16])));
+        }
     }
 }
 

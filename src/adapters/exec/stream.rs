@@ -1,8 +1,11 @@
 //! A program as a source.
 
+use std::io::ErrorKind;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::child::Running;
 use super::lines::{Line, Lines};
@@ -14,6 +17,9 @@ use crate::item::Reject;
 use crate::message::{Made, Reader};
 use crate::outcome::Outcome;
 use crate::source::{Ailment, Batch, Source, SourceError};
+
+/// How long a program may take to end that has closed its output.
+const END_MAX: Duration = Duration::from_secs(10);
 
 /// What is read at once at most.
 const READ_BYTES: usize = 256 << 10;
@@ -83,8 +89,11 @@ impl Source for Stream {
                 return Ok(self.batch(lines));
             }
         }
-        let end = running.end().await;
+        let end = timeout(END_MAX, running.end()).await;
         self.running = None;
+        let Ok(end) = end else {
+            return Err(SourceError::Lost(anyhow::anyhow!("the program closed its output and went on; it was ended")));
+        };
         match (end, self.exec.again) {
             (Some(why), _) => Err(SourceError::Failing(why)),
             (None, Some(again)) => Ok(Batch { wait: again.0, ..Batch::default() }),
@@ -128,7 +137,7 @@ impl Stream {
         // What ran before is ended first: two of it would do everything twice.
         self.running = None;
         let running = Running::start(&self.exec, self.context.source(), self.state.as_deref());
-        self.running = Some(running.map_err(|error| SourceError::Refused(error.context("see `command`")))?);
+        self.running = Some(running.map_err(not_started)?);
         self.lines = Lines::new(usize::try_from(self.exec.max_line.0).unwrap_or(usize::MAX));
         (self.heard, self.is_over) = (Instant::now(), false);
         Ok(())
@@ -177,5 +186,17 @@ impl Stream {
             }
         }
         Ok(())
+    }
+}
+
+/// A program that is not there will not be there soon; that the machine has no room for one more may pass.
+fn not_started(error: anyhow::Error) -> SourceError {
+    let kind = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    match kind {
+        Some(
+            ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::NotADirectory,
+        )
+        | None => SourceError::Refused(error.context("see `command`")),
+        Some(_) => SourceError::Failing(error),
     }
 }
