@@ -19,9 +19,10 @@ pub use self::find::{Found, Places};
 pub use self::identity::Identity;
 pub use self::keys::{IdKeys, MessageKeys, PublishedKeys, PublishedMap, TypeKeys, TypeMap};
 pub use self::place::Place;
-use crate::item::{Item, Reject, keep_json};
+use crate::item::{Item, Reject, cut_raw, keep_json};
 use crate::moment::Moments;
 use crate::outcome::Outcome;
+use crate::source::Ailment;
 
 /// What records are called, where a file does not say.
 pub type Kind = Cow<'static, str>;
@@ -144,6 +145,12 @@ impl Reader {
         }
         made.items.push(Item { id, kind: kind.clone(), published_at: in_range(published_at), data });
     }
+}
+
+/// What is wrong where this should have said when something happened.
+pub fn undated(text: &str) -> Ailment {
+    let text = cut_raw(text).escape_debug();
+    Ailment { about: "published_at".into(), why: format!("no time can be read from `{text}`") }
 }
 
 /// A moment of a year that has four digits.

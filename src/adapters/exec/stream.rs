@@ -14,7 +14,7 @@ use super::{Exec, Format};
 use crate::context::Context;
 use crate::cursor::Cursor;
 use crate::item::Reject;
-use crate::message::{Made, Reader};
+use crate::message::{Made, Reader, undated};
 use crate::outcome::Outcome;
 use crate::source::{Ailment, Batch, Source, SourceError};
 
@@ -102,11 +102,7 @@ impl Source for Stream {
     }
 
     fn ailments(&self) -> Vec<Ailment> {
-        let ailment = |text: &String| Ailment {
-            about: "published_at".into(),
-            why: format!("no time can be read from `{}`", text.escape_debug()),
-        };
-        self.undated.iter().map(ailment).collect()
+        self.undated.as_deref().map(undated).into_iter().collect()
     }
 }
 

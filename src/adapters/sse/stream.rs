@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::cursor::Cursor;
 use crate::fetch::live::{Live, NotOpen, Wants};
 use crate::fetch::{Fetcher, LAST_EVENT_ID, Request};
-use crate::message::Made;
+use crate::message::{Made, undated};
 use crate::record::time_text;
 use crate::source::{Ailment, Batch, Note, Source, SourceError};
 
@@ -136,11 +136,7 @@ impl Source for Stream {
     }
 
     fn ailments(&self) -> Vec<Ailment> {
-        let ailment = |text: &String| Ailment {
-            about: "published_at".into(),
-            why: format!("no time can be read from `{}`", text.escape_debug()),
-        };
-        self.undated.iter().map(ailment).collect()
+        self.undated.as_deref().map(undated).into_iter().collect()
     }
 }
 

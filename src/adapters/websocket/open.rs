@@ -31,7 +31,7 @@ const SAID_AT_ONCE: usize = 4;
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// What came while something else was waited for, at most.
-const EARLY_MAX: usize = 10_000;
+const EARLY_BYTES_MAX: usize = 8 << 20;
 
 /// How many characters of a message are shown.
 const WORDS_MAX: usize = 300;
@@ -180,7 +180,7 @@ pub(super) async fn open(terms: Arc<Terms>, context: Context, spot: Spot) -> Res
 
 /// Waits until upstream has agreed to everything that was said. What else comes meanwhile is kept.
 async fn agreed(terms: &Terms, socket: &mut Socket) -> Result<VecDeque<Incoming>, SourceError> {
-    let mut early = VecDeque::new();
+    let (mut early, mut bytes) = (VecDeque::new(), 0);
     let within = terms.settings.ack_within;
     let (until, mut missing) = (Instant::now() + within.0, terms.said.len());
     while terms.ack.is_some() && missing > 0 {
@@ -199,11 +199,12 @@ async fn agreed(terms: &Terms, socket: &mut Socket) -> Result<VecDeque<Incoming>
         };
         if is_ack {
             missing -= 1;
-        } else if early.len() < EARLY_MAX {
+        } else if bytes < EARLY_BYTES_MAX {
+            bytes += incoming.len();
             early.push_back(incoming);
         } else {
             return Err(SourceError::Failing(anyhow!(
-                "{EARLY_MAX} messages came before what was said was agreed to; see `ack`"
+                "{EARLY_BYTES_MAX} bytes came before what was said was agreed to; see `ack`"
             )));
         }
     }

@@ -11,7 +11,7 @@ use crate::source::Note;
 /// A server with more sequences than these is watched in those that it had first.
 const SEQUENCES_MAX: usize = 1000;
 
-/// So many holes of one batch are noted one by one.
+/// A batch ends with so many holes, so that each is noted and no batch has too many notes.
 pub(super) const HOLES_MAX: usize = 100;
 
 /// The last number of each sequence, and when it came.

@@ -55,6 +55,17 @@ pub(super) enum Incoming {
     Binary(Bytes),
 }
 
+impl Incoming {
+    /// Its bytes, with what it costs to keep it.
+    pub(super) fn len(&self) -> usize {
+        let bytes = match self {
+            Self::Text(text) => text.as_str().len(),
+            Self::Binary(bytes) => bytes.len(),
+        };
+        bytes + std::mem::size_of::<Self>()
+    }
+}
+
 impl Socket {
     pub(super) async fn new(upgraded: Upgraded, watch: Watch, message_max: usize) -> Self {
         let config = WebSocketConfig::default()

@@ -17,8 +17,8 @@ use super::socket::Incoming;
 use crate::context::Context;
 use crate::cursor::Cursor;
 use crate::fetch::live::NotOpen;
-use crate::item::Reject;
-use crate::message::{Found, Made, text_of};
+use crate::item::{Reject, cut_raw};
+use crate::message::{Found, Made, text_of, undated};
 use crate::outcome::Outcome;
 use crate::source::{Ailment, Batch, Note, Source, SourceError};
 
@@ -115,11 +115,7 @@ impl Source for Stream {
     }
 
     fn ailments(&self) -> Vec<Ailment> {
-        let ailment = |text: &String| Ailment {
-            about: "published_at".into(),
-            why: format!("no time can be read from `{}`", text.escape_debug()),
-        };
-        self.undated.iter().map(ailment).collect()
+        self.undated.as_deref().map(undated).into_iter().collect()
     }
 }
 
@@ -225,7 +221,8 @@ impl Stream {
         let mut next = Some(first);
         while let Some(incoming) = next.take() {
             self.take_one(&incoming, is_old, &mut taking);
-            if self.ending.is_some() || taking.messages >= MESSAGES_MAX || taking.bytes >= BATCH_BYTES {
+            let is_full = taking.messages >= MESSAGES_MAX || taking.bytes >= BATCH_BYTES || taking.holes >= HOLES_MAX;
+            if self.ending.is_some() || is_full {
                 break;
             }
             next = self.ready(is_old);
@@ -298,7 +295,7 @@ impl Stream {
         if terms.errors.iter().any(|condition| condition.is_met(&found)) {
             if !is_old {
                 self.ending = Some(said_no(message.get()));
-                self.notes.push(Note::new("control", json!({ "why": message.get(), "ends": true })));
+                self.notes.push(Note::new("control", json!({ "why": cut_raw(message.get()), "ends": true })));
             }
             return;
         }
@@ -331,9 +328,7 @@ impl Stream {
         };
         if let Some(hole) = sequences.saw(&key, number, self.context.now()) {
             taking.holes += 1;
-            if taking.holes <= HOLES_MAX {
-                self.notes.push(hole);
-            }
+            self.notes.push(hole);
         }
     }
 
