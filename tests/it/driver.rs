@@ -71,6 +71,8 @@ struct Scripted {
     script: Script,
     next: u64,
     notes: Vec<Note>,
+    /// When the step is over that is being made. A call may be given up, and the next one goes on with it.
+    until: Option<tokio::time::Instant>,
 }
 
 impl Script {
@@ -98,7 +100,7 @@ impl Script {
 
 impl Opener for Script {
     fn open(&self, _: &Context) -> anyhow::Result<Box<dyn Source>> {
-        Ok(Box::new(Scripted { script: self.clone(), next: 0, notes: Vec::new() }))
+        Ok(Box::new(Scripted { script: self.clone(), next: 0, notes: Vec::new(), until: None }))
     }
 
     fn replays(&self) -> bool {
@@ -142,6 +144,11 @@ impl Source for Scripted {
 
     async fn next(&mut self) -> Result<Batch, SourceError> {
         let why = || anyhow::anyhow!("as the script says");
+        let front = self.script.steps.lock().unwrap().front().copied();
+        if let Some(Step::Slow(time) | Step::Silent(time) | Step::Quiet(time)) = front {
+            tokio::time::sleep_until(*self.until.get_or_insert_with(|| tokio::time::Instant::now() + time)).await;
+            self.until = None;
+        }
         match self.script.step() {
             Some(Step::Give(count)) => {
                 let items = (self.next..self.next + count).map(item).collect();
@@ -153,19 +160,9 @@ impl Source for Scripted {
                 let reject = Reject::new(Outcome::Invalid, Some("fields.price".into()), "not a number", "n.a.");
                 Ok(Batch { rejects: vec![reject], ..Batch::default() })
             }
-            Some(Step::Slow(time)) => {
-                tokio::time::sleep(time).await;
-                Ok(Batch { items: vec![item(self.next + 1_000_000)], ..Batch::default() })
-            }
-            Some(Step::Silent(quiet)) => {
-                tokio::time::sleep(quiet).await;
-                Err(SourceError::Silent { quiet })
-            }
-            Some(Step::Quiet(time)) => {
-                tokio::time::sleep(time).await;
-                Ok(Batch::default())
-            }
-            Some(Step::Alive) => Ok(Batch::default()),
+            Some(Step::Slow(_)) => Ok(Batch { items: vec![item(self.next + 1_000_000)], ..Batch::default() }),
+            Some(Step::Silent(quiet)) => Err(SourceError::Silent { quiet }),
+            Some(Step::Quiet(_) | Step::Alive) => Ok(Batch::default()),
             Some(Step::Note(kind)) => {
                 self.notes.push(Note::new(kind, serde_json::json!({})));
                 Ok(Batch::default())

@@ -125,6 +125,18 @@ fn time(value: &serde_json::Value) -> DateTime<Utc> {
     value.as_str().unwrap().parse().unwrap()
 }
 
+/// A connection that is there and silent is called alive in seconds, and so is the gap before it.
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_ends_a_gap_in_seconds() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Script::new([Step::Give(1), Step::Lose, Step::Quiet(Duration::from_hours(1)), Step::End]);
+    drive(dir.path(), &script, None).await;
+    let entries = records(dir.path(), "_ledger");
+    let gap = entries.iter().find(|entry| entry["type"] == "gap").unwrap();
+    let late = time(&gap["observed_at"]) - time(&gap["data"]["to"]);
+    assert!(late <= chrono::TimeDelta::seconds(6), "{late}: {gap}");
+}
+
 /// A gap begins with the last sign of life and ends with the connection that was alive, not with its first record.
 #[tokio::test(start_paused = true)]
 async fn a_gap_has_exact_bounds() {

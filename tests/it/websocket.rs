@@ -114,6 +114,8 @@ async fn g30_half_open_connections_are_left_and_quiet_ones_are_not() {
     let mut process = tap.run();
     wait_until("it asks", LONG, || server.connections().first().is_some_and(|known| known.pings >= 4));
     assert_eq!(server.connections().len(), 1, "a quiet one that answers is not left");
+    // In seconds: whoever looks wants to know that it is connected, and not only when something comes.
+    wait_until("the ledger says that it is connected", PATIENCE, || entries(&tap, "connected").len() == 1);
     server.publish();
     wait_until("the first is there", LONG, || numbers(&tap) == [1]);
     server.fault_now(Fault::HalfOpen);

@@ -19,6 +19,10 @@ use super::{CALL_MAX, Driver, End};
 /// How often a silent stream saves that it is alive.
 const ALIVE_EVERY: Duration = Duration::from_mins(1);
 
+/// A new connection that is silent is called alive after this; and what the ledger has to say waits no longer for a record
+/// that it could be written with.
+const ALIVE_FIRST: Duration = Duration::from_secs(5);
+
 /// Before a longer wait the ledger's entries are written.
 const LONG: Duration = Duration::from_secs(2);
 
@@ -145,7 +149,9 @@ impl Driver {
             self.save_beginning(source.cursor(), connection.at).await?;
         }
         loop {
-            let batch = match self.unless_stopped(timeout(ALIVE_EVERY, source.next())).await {
+            let is_settled = connection.is_alive && !self.saved.book.has_waiting();
+            let within = if is_settled { ALIVE_EVERY } else { ALIVE_FIRST };
+            let batch = match self.unless_stopped(timeout(within, source.next())).await {
                 None => return Ok(Over::End(End::Stopped)),
                 Some(Ok(Ok(batch))) => batch,
                 Some(Ok(Err(error))) => {
