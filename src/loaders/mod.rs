@@ -65,10 +65,8 @@ pub fn open(to: &str, context: &Context) -> anyhow::Result<Opened> {
         let all = || STORES.iter().flat_map(|kind| kind.schemes.iter().copied());
         // Where there is no scheme at all, the text says so better.
         Target::parse(to, &[]).map_err(anyhow::Error::msg)?;
-        if let Some((_, feature)) = BEHIND.iter().find(|(behind, _)| *behind == scheme) {
-            anyhow::bail!(
-                "this build of tapline cannot load into {scheme}; build it with `--features {feature}`, or take the released image"
-            );
+        if let Some(why) = left_out(&scheme) {
+            anyhow::bail!(why);
         }
         match nearest(&scheme, all()) {
             Some(near) => anyhow::bail!("`{scheme}` is no store; did you mean `{near}`?"),
@@ -78,6 +76,14 @@ pub fn open(to: &str, context: &Context) -> anyhow::Result<Opened> {
     let target = Target::parse(to, kind.options).map_err(anyhow::Error::msg)?;
     let (shown, name) = (secrets::hide(&target.to_string()).into_owned(), target.default_name());
     Ok(Opened { kind, shown, name, store: (kind.open)(target, context)? })
+}
+
+/// What is said of a store that this build may be without.
+fn left_out(scheme: &str) -> Option<String> {
+    let (_, feature) = BEHIND.iter().find(|(behind, _)| *behind == scheme)?;
+    Some(format!(
+        "this build of tapline cannot load into {scheme}; build it with `--features {feature}`, or take the released image"
+    ))
 }
 
 #[cfg(test)]
@@ -107,12 +113,10 @@ mod tests {
         let context = Context::new(Arc::new(SystemClock));
         let wrong = |to: &str| open(to, &context).err().unwrap().to_string();
         assert_eq!(wrong("sqlit:a.db"), "`sqlit` is no store; did you mean `sqlite`?");
-        if !cfg!(feature = "kafka") {
-            assert_eq!(
-                wrong("kafka://h"),
-                "this build of tapline cannot load into kafka; build it with `--features kafka`, or take the released image"
-            );
-        }
+        let of_kafka = "this build of tapline cannot load into kafka; build it with `--features kafka`, or take the released image";
+        assert_eq!((left_out("kafka").as_deref(), left_out("ftp")), (Some(of_kafka), None));
+        let said = open("kafka://h", &context).err().map(|error| error.to_string());
+        assert_eq!(said.as_deref(), (!cfg!(feature = "kafka")).then_some(of_kafka));
         assert!(wrong("ftp://h").starts_with("`ftp` is no store; there are: "));
         assert!(wrong("a.db").starts_with("this is no address of a store"));
     }
