@@ -116,6 +116,50 @@ fn the_readme_tells_the_truth() {
     }
 }
 
+/// The blocks of a page that are YAML: indented ones whose first line is a key. What is no whole file is added to `base`.
+fn blocks(page: &str, base: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(page)).unwrap();
+    let is_code = |line: &&str| line.starts_with("    ");
+    let mut blocks = vec![String::new()];
+    for line in text.lines() {
+        let last = blocks.last_mut().unwrap();
+        match line.strip_prefix("    ") {
+            Some(code) => *last += &format!("{code}\n"),
+            None if !last.is_empty() => blocks.push(String::new()),
+            None => {}
+        }
+    }
+    assert!(text.lines().filter(is_code).count() > 10, "{page} has examples");
+    let is_yaml = |block: &String| block.split_once(':').is_some_and(|(key, _)| !key.contains([' ', '<', '|']));
+    let whole = |block: String| if block.starts_with("kind:") { block } else { format!("{base}{block}") };
+    blocks.into_iter().filter(is_yaml).map(whole).collect()
+}
+
+/// What the guides show of live streams, polls and transforms are sources, and each is read without a complaint.
+#[test]
+fn examples_of_guides_are_right() {
+    let json = "kind: json\nevery: 1m\nurl: https://api.example.com/v1\n";
+    let websocket = "kind: websocket\nurl: wss://example.com/ws\n";
+    for (page, base, at_least) in [("docs/polling.md", json, 4), ("docs/streams.md", websocket, 4)] {
+        let blocks = blocks(page, base);
+        assert!(blocks.len() >= at_least, "{page}: {blocks:?}");
+        for block in blocks {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("example.yaml");
+            fs::write(&file, &block).unwrap();
+            let output = std::process::Command::new(env!("CARGO_BIN_EXE_tapline"))
+                .arg("check")
+                .arg(&file)
+                .envs([("KEY", "k"), ("GITHUB_TOKEN", "t")])
+                .current_dir(dir.path())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{page}:\n{block}\n{said}");
+        }
+    }
+}
+
 /// Every store stands in `docs/loaders.md` with its schemes and options, and `config/tapline.yaml` is not told otherwise.
 #[test]
 fn every_store_is_explained() {
