@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use crate::source::SourceError;
 
 /// What is read from the connection at once. It is had for each connection, also one that is silent.
-const READ_BYTES: usize = 32 << 10;
+const READ_BYTES: usize = 8 << 10;
 
 /// How long the other side may leave what was written lying.
 const WRITE_MAX: Duration = Duration::from_secs(10);
