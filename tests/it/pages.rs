@@ -8,6 +8,7 @@ use std::process::Command;
 
 use tapline::simulator::quote::{Exchange, Quote};
 use tapline::simulator::stores::{Faults, Kind, Store};
+use tapline::simulator::websocket::{self, Websocket};
 use tapline::simulator::x::{self, X};
 
 use crate::support::loading::Pile;
@@ -18,7 +19,7 @@ use crate::support::stage::Stage;
 use crate::support::{clickhouse, tap};
 
 /// The pages that are followed, with who does it; those of the cookbook are all here.
-const FOLLOWED: [&str; 11] = [
+const FOLLOWED: [&str; 12] = [
     "README.md",
     "docs/page.md",
     "docs/loaders.md",
@@ -26,6 +27,7 @@ const FOLLOWED: [&str; 11] = [
     "docs/cookbook/stock-index.md",
     "docs/cookbook/x-research.md",
     "docs/cookbook/ten-websites.md",
+    "docs/cookbook/public-streams.md",
     "docs/cookbook/rss-to-elasticsearch.md",
     "docs/cookbook/trades-to-clickhouse.md",
     "docs/cookbook/following.md",
@@ -62,6 +64,7 @@ fn the_readme() {
     let runtime = runtime();
     let exchange = exchange(&runtime);
     let x = runtime.block_on(X::start(0, x::Settings::default())).unwrap();
+    let bluesky = runtime.block_on(Websocket::start(0, websocket::Settings::default())).unwrap();
     let redis = redis();
     let mut stage = Stage::new(&[
         ("https://www.example.com/markets/sensex", exchange.url("/")),
@@ -69,6 +72,7 @@ fn the_readme() {
         ("--port 8099", format!("--port {}", free())),
         ("redis://localhost", format!("redis://127.0.0.1:{}", redis.port())),
         ("kind: x_stream\n", format!("kind: x_stream\nbase_url: {}\n", x.url(""))),
+        ("preset: bluesky\n", format!("preset: bluesky\nurl: {}\n", bluesky.url("/subscribe"))),
     ]);
     stage.follow("README.md");
 }
@@ -117,6 +121,11 @@ fn ten_websites() {
     Stage::new(&[("8099", free())]).follow("docs/cookbook/ten-websites.md");
 }
 
+#[test]
+fn public_streams() {
+    Stage::new(&[("8096", free()), ("8093", free())]).follow("docs/cookbook/public-streams.md");
+}
+
 /// A feed as they are: a title in CDATA, one with an entity, links, dates.
 const FEED: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <rss version="2.0" xmlns:atom="http://www.w3.org/2005/Atom"><channel>
@@ -155,7 +164,8 @@ fn a_feed_into_elasticsearch() {
 #[test]
 fn trades_into_clickhouse() {
     let server = clickhouse::start();
-    let mut stage = Stage::new(&[("8099", free()), ("localhost:8123", format!("127.0.0.1:{}", server.port()))]);
+    let mut stage =
+        Stage::new(&[("8099", free()), ("8093", free()), ("localhost:8123", format!("127.0.0.1:{}", server.port()))]);
     stage.follow("docs/cookbook/trades-to-clickhouse.md");
 }
 
