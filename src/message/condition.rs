@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::find::{Found, Places};
 use super::place::Place;
+use crate::config::nearest;
 use crate::source::Problem;
 
 /// What must all be so: a value for each place, a list of values of which it is one, or a map such as `{ min: 5 }`.
@@ -87,7 +88,10 @@ impl ConditionKeys {
                     }
                 }
             };
-            if values.iter().any(|value| value.is_array() || value.is_object()) {
+            // A map that is no rule has been read as a value.
+            if let Wanted::Is(Value::Object(map)) = wanted {
+                wrong(Rule::why_not(map));
+            } else if values.iter().any(|value| value.is_array() || value.is_object()) {
                 wrong("a place is compared with texts, numbers, true, false and null".into());
             }
         }
@@ -111,6 +115,17 @@ impl ConditionKeys {
 }
 
 impl Rule {
+    /// What is wrong with a map that should have been one.
+    fn why_not(map: &serde_json::Map<String, Value>) -> String {
+        const TESTS: [&str; 5] = ["exists", "not", "matches", "min", "max"];
+        let Some(unknown) = map.keys().find(|key| !TESTS.contains(&key.as_str())) else {
+            return "say `exists` by true or false, `matches` by a text, `min` and `max` by numbers".into();
+        };
+        let near =
+            nearest(unknown, TESTS.into_iter()).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        format!("`{unknown}` is no test of a place; there are `exists`, `not`, `matches`, `min` and `max`{near}")
+    }
+
     fn tests(&self) -> Vec<Test> {
         let mut tests = Vec::new();
         tests.extend(self.exists.map(Test::Exists));
@@ -245,5 +260,11 @@ mod tests {
             let keys: ConditionKeys = serde_json::from_value(wrong.clone()).unwrap();
             assert!(!keys.problems().is_empty(), "{wrong}");
         }
+        let said = |wrong: Value| serde_json::from_value::<ConditionKeys>(wrong).unwrap().problems()[0].message.clone();
+        assert_eq!(
+            said(json!({ "/a": { "match": "x" } })),
+            "`match` is no test of a place; there are `exists`, `not`, `matches`, `min` and `max`; did you mean `matches`?"
+        );
+        assert!(said(json!({ "/a": { "min": "5" } })).ends_with("`min` and `max` by numbers"));
     }
 }
