@@ -10,17 +10,19 @@ use serde_json::{Map, Value, json};
 
 use crate::adapters::ADAPTERS;
 use crate::cli::Global;
-use crate::config::{preset, schema};
+use crate::config::preset::{self, Preset};
+use crate::config::{nearest, schema};
 use crate::source::Adapter;
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  tapline adapters                         the kinds, a line each
+  tapline adapters                         the kinds and presets, a line each
   tapline adapters scrape                  one kind: its keys and an example
+  tapline adapters wikimedia               one preset: what it wants to know, and what it stands for
   tapline adapters --write docs/adapters   a page for each")]
 pub struct Adapters {
-    /// One kind
+    /// One kind or preset
     kind: Option<String>,
     /// As JSON
     #[arg(long)]
@@ -45,26 +47,53 @@ impl Adapters {
         }
         let mut out = std::io::stdout().lock();
         match &self.kind {
-            Some(kind) => {
-                let adapter = ADAPTERS.iter().find(|adapter| adapter.kind == kind);
-                let adapter = adapter
-                    .with_context(|| format!("{kind} is not a kind of source; `tapline adapters` lists them"))?;
-                out.write_all(page(adapter).as_bytes())?;
-            }
-            None if self.json => {
-                let all = ADAPTERS
-                    .iter()
-                    .map(|adapter| json!({ "kind": adapter.kind, "about": adapter.about, "polled": adapter.polled }));
-                writeln!(out, "{}", all.collect::<Value>())?;
-            }
+            Some(name) => out.write_all(page_of(name)?.as_bytes())?,
+            None if self.json => writeln!(out, "{}", all_as_json())?,
             None => {
                 for adapter in ADAPTERS {
                     writeln!(out, "{:<12} {}", adapter.kind, adapter.about)?;
+                }
+                writeln!(out, "\nPresets, each a public source in a line (`preset: NAME`):\n")?;
+                for preset in preset::all() {
+                    writeln!(out, "{:<12} {}", preset.name, preset.about)?;
                 }
             }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The page of a kind or a preset.
+fn page_of(name: &str) -> anyhow::Result<String> {
+    let (adapter, preset) =
+        (ADAPTERS.iter().find(|adapter| adapter.kind == name), preset::all().iter().find(|preset| preset.name == name));
+    match (adapter, preset) {
+        (Some(adapter), _) => Ok(page(adapter)),
+        (None, Some(preset)) => Ok(preset_page(preset, 1)),
+        (None, None) => {
+            let known =
+                ADAPTERS.iter().map(|adapter| adapter.kind).chain(preset::all().iter().map(|preset| preset.name));
+            let hint = nearest(name, known)
+                .map_or_else(|| "`tapline adapters` lists them".to_owned(), |near| format!("did you mean `{near}`?"));
+            anyhow::bail!("{name} is no kind of source and no preset; {hint}")
+        }
+    }
+}
+
+/// Kinds, and presets with the kind that each is of.
+fn all_as_json() -> Value {
+    let kinds = ADAPTERS
+        .iter()
+        .map(|adapter| json!({ "kind": adapter.kind, "about": adapter.about, "polled": adapter.polled }));
+    let presets = preset::all().iter().map(|preset| {
+        let with = preset.parameters.iter().map(|parameter| {
+            json!({ "name": parameter.name, "about": parameter.about, "needed": parameter.is_needed, "default": parameter.default })
+        });
+        let polled = ADAPTERS.iter().find(|adapter| adapter.kind == preset.kind()).map(|adapter| adapter.polled);
+        json!({ "preset": preset.name, "kind": preset.kind(), "about": preset.about, "polled": polled,
+            "with": with.collect::<Value>() })
+    });
+    kinds.chain(presets).collect()
 }
 
 /// Every generated page, by file name.
@@ -80,23 +109,27 @@ fn presets() -> String {
          Any key of its kind may stand beside, and counts more. Each is written out below, as the YAML that it stands for.\n",
     );
     for preset in preset::all() {
-        put(&mut page, &format!("\n## {}\n\n{}.\n\n", preset.name, sentence(&preset.about)));
-        put(&mut page, "| in `with` | default | |\n|---|---|---|\n");
-        for parameter in &preset.parameters {
-            let default = match (&parameter.default, parameter.is_needed) {
-                (_, true) => "needed".to_owned(),
-                (Some(default), _) => format!("`{default}`"),
-                (None, _) => String::new(),
-            };
-            put(
-                &mut page,
-                &format!("| `{}` | {default} | {} |\n", parameter.name, parameter.about.replace('|', "\\|")),
-            );
-        }
-        let source = preset.text.split_once("\nsource:\n").map_or(preset.text, |(_, source)| source);
-        let lines: Vec<&str> = source.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
-        put(&mut page, &format!("\n```yaml\n{}\n```\n", lines.join("\n")));
+        put(&mut page, &format!("\n{}", preset_page(preset, 2)));
     }
+    page
+}
+
+/// What there is to say of one preset, under a heading of this level.
+fn preset_page(preset: &Preset, level: usize) -> String {
+    let mut page = format!("{} {}\n\n{}.\n\n", "#".repeat(level), preset.name, sentence(&preset.about));
+    put(&mut page, "| in `with` | default | |\n|---|---|---|\n");
+    for parameter in &preset.parameters {
+        let default = match (&parameter.default, parameter.is_needed) {
+            (_, true) => "needed".to_owned(),
+            (Some(default), _) => format!("`{default}`"),
+            (None, _) => String::new(),
+        };
+        let about = parameter.about.replace('|', "\\|");
+        put(&mut page, &format!("| `{}` | {default} | {about} |\n", parameter.name));
+    }
+    let source = preset.text.split_once("\nsource:\n").map_or(preset.text, |(_, source)| source);
+    let lines: Vec<&str> = source.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
+    put(&mut page, &format!("\n```yaml\n{}\n```\n", lines.join("\n")));
     page
 }
 

@@ -20,7 +20,7 @@ use super::sources;
   tapline check sources/bseindex.yaml  one file
   tapline check --json | jq .message   for an editor or a script")]
 pub struct Check {
-    /// Files of sources, or folders of them; by default the service's file and the folder of sources
+    /// Files of sources, names of them, or folders; by default the service's file and the folder of sources
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// One JSON object for each error, on standard output
@@ -38,7 +38,8 @@ impl Check {
         if self.paths.is_empty() {
             wrong.extend(sources::read_service(global).err().into_iter().flatten());
         }
-        let paths = if self.paths.is_empty() { vec![global.sources.clone()] } else { self.paths };
+        let named = self.paths.iter().map(|path| sources::file_of(path, global));
+        let paths = if self.paths.is_empty() { vec![global.sources.clone()] } else { named.collect() };
         let checked = Checked::of(&paths);
         wrong.extend(checked.wrong);
         wrong.extend(checked.good.iter().flat_map(pages_gone));

@@ -1,6 +1,6 @@
 //! Reading the YAML files for the commands that run them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::adapters::ADAPTERS;
@@ -119,6 +119,13 @@ pub fn say(diagnostics: &[Diagnostic]) {
 /// The one place that reads the process's environment.
 pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// The file that somebody means who names a source's file, or only the source.
+pub(super) fn file_of(named: &Path, global: &Global) -> PathBuf {
+    let is_name = named.components().count() == 1 && named.extension().is_none() && !named.exists();
+    let files = ["yaml", "yml"].map(|end| global.sources.join(named).with_extension(end));
+    files.into_iter().find(|file| is_name && file.is_file()).unwrap_or_else(|| named.to_owned())
 }
 
 /// The names of the sources in a folder, by their files' names, in order; those that are broken too.

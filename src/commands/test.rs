@@ -36,7 +36,7 @@ Examples:
   tapline test --json                one JSON object for each test"
 )]
 pub struct Test {
-    /// Files of sources, or folders of them; by default the folder of sources
+    /// Files of sources, names of them, or folders; by default the folder of sources
     #[arg(value_name = "FILE")]
     paths: Vec<PathBuf>,
     /// Print one JSON object for each test
@@ -64,7 +64,8 @@ impl Test {
     /// # Errors
     /// When a folder cannot be read, or standard output not be written.
     pub fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
-        let paths = if self.paths.is_empty() { vec![global.sources.clone()] } else { self.paths.clone() };
+        let named = self.paths.iter().map(|path| sources::file_of(path, global));
+        let paths = if self.paths.is_empty() { vec![global.sources.clone()] } else { named.collect() };
         let mut out = String::new();
         let (mut tests, mut failed, mut broken) = (0, 0, 0);
         let context = Context::new(Arc::new(SystemClock));

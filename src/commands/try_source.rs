@@ -37,7 +37,7 @@ const LINES_SHOWN: usize = 10;
   tapline try sources/bseindex.yaml --page sources/fixtures/bse.html   of that page, without asking anybody
   tapline try sources/bseindex.yaml --suggest                          where the fields may have gone")]
 pub struct Try {
-    /// The source's file
+    /// The source's file, or its name
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// How long to listen to a stream
@@ -75,7 +75,7 @@ impl Try {
     /// # Errors
     /// When the source cannot be set up, or standard output cannot be written.
     pub fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
-        let config = match sources::load_source(&self.file) {
+        let config = match sources::load_source(&sources::file_of(&self.file, global)) {
             Ok(config) => config,
             Err(wrong) => {
                 sources::say(&wrong);

@@ -72,6 +72,11 @@ fn text(node: Option<&Node>) -> Option<&str> {
 }
 
 impl Preset {
+    /// Which kind of source it is.
+    pub fn kind(&self) -> &str {
+        text(entry(&self.source, "kind")).unwrap_or_default()
+    }
+
     fn read(name: &'static str, file: &'static str) -> Self {
         let tree = yaml::parse(file).map_err(|error| error.message);
         let tree = tree.expect("invariant: a test reads every preset");

@@ -69,6 +69,21 @@ fn a_file_that_is_right_is_not_spoken_of() {
     );
 }
 
+/// A source is meant by its file or by its name.
+#[test]
+fn a_name_does_for_a_file() {
+    let folder = Folder::new();
+    folder.write("sources/one.yaml", "kind: scrape\nurl: http://127.0.0.1:1/\nevery: 1s\nfields: { price: span }\n");
+    let out = |arguments: &[&str]| {
+        let output = folder.tapline(arguments);
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(out(&["check", "one"]), "1 source, 0 errors\n");
+    assert!(out(&["test", "one"]).starts_with("0 tests"), "{}", out(&["test", "one"]));
+    assert!(out(&["try", "one"]).contains("outcome  error"), "{}", out(&["try", "one"]));
+    assert!(out(&["try", "two"]).starts_with("two: cannot be read"), "{}", out(&["try", "two"]));
+}
+
 #[test]
 fn keys() {
     assert_snapshot!(with("colour: red\n"), @"sources/one.yaml:5:1: colour: unknown key; allowed here: active, allow_private, auth, body, connects, cookies, cron, drift, emit, enabled, encoding, every, fields, follow, for_each, headers, kind, login, manners, max_body, method, offset, output, pages, provenance, proxy, published_at, query, records, redirects, render, tests, timeout, timezone, tls_verify, transform, type, unique, url, user_agent, values_in_data");
