@@ -25,6 +25,8 @@ mod driver;
 mod driver_streams;
 // A day of each preset against a server with the habits of the real one, on paused time.
 mod preset_days;
+mod preset_days_polls;
+mod preset_days_posts;
 // The simulated exchange at the socket: what really arrives, fault by fault.
 mod simulator;
 // The service as its user meets it: a live folder, an orderly end, a disk that fills, a link to tail.

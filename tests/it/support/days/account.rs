@@ -16,6 +16,31 @@ pub struct Logged {
     pub at: DateTime<Utc>,
 }
 
+/// Everything that happened upstream: something each so many seconds, whether anybody listens or not.
+pub struct Log {
+    every: TimeDelta,
+    pub all: Vec<Logged>,
+    next: Option<DateTime<Utc>>,
+}
+
+impl Log {
+    pub fn new(seconds: i64) -> Self {
+        Self { every: TimeDelta::seconds(seconds), all: Vec::new(), next: None }
+    }
+
+    /// What has happened until now and was not asked for before.
+    pub fn come(&mut self, now: DateTime<Utc>) -> Vec<Logged> {
+        let before = self.all.len();
+        let mut next = self.next.unwrap_or(now + self.every);
+        while next <= now {
+            self.all.push(Logged { number: self.all.len() as u64 + 1, at: now });
+            next += self.every;
+        }
+        self.next = Some(next);
+        self.all[before..].to_vec()
+    }
+}
+
 /// From one moment to another.
 pub type Span = (DateTime<Utc>, DateTime<Utc>);
 
@@ -44,7 +69,7 @@ pub struct Account {
     pub connected: Vec<Span>,
 }
 
-fn span(data: &Value) -> Span {
+pub fn span(data: &Value) -> Span {
     (time(&data["from"]), time(&data["to"]))
 }
 
@@ -60,6 +85,15 @@ impl Account {
         let rejected = records(day.dir(), "_rejected/day");
         assert!(rejected.is_empty(), "{} rejects, the first of which is {}", rejected.len(), rejected[0]);
         Self { gaps, connected, records: records(day.dir(), "day"), entries }
+    }
+
+    /// The number at this place of each record.
+    pub fn numbers(&self, place: &str) -> Vec<u64> {
+        let number = |record: &Value| {
+            let value = record["data"].pointer(place).unwrap_or_else(|| panic!("no {place}: {record}"));
+            value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap()
+        };
+        self.records.iter().map(number).collect()
     }
 
     pub fn of_kind(&self, kind: &str) -> Vec<&Value> {
@@ -97,6 +131,31 @@ impl Account {
         assert!(counts.is_subset(&known), "something was made up");
         counts.len()
     }
+}
+
+/// Each minute of a day has one outcome, and nobody was asked more often, nor while they wanted to be left alone.
+pub fn assert_polls<U>(day: &Day<U>, account: &Account) {
+    let mut sums = BTreeMap::<String, u64>::new();
+    for data in account.of_kind("outcome") {
+        *sums.entry(data["outcome"].as_str().unwrap().to_owned()).or_default() += data["count"].as_u64().unwrap();
+    }
+    for data in account.of_kind("outcomes") {
+        for outcome in ["ok", "unchanged", "not_modified"] {
+            *sums.entry(outcome.to_owned()).or_default() += data[outcome].as_u64().unwrap_or(0);
+        }
+    }
+    let asked: Vec<_> = day.world.net.asked.iter().filter(|asked| asked.path != "/robots.txt").collect();
+    let times: Vec<_> = asked.iter().map(|asked| asked.at).collect();
+    let (minute, hour) = (most_within(&times, TimeDelta::minutes(1)), most_within(&times, TimeDelta::hours(1)));
+    println!("{} requests, at most {minute} in a minute and {hour} in an hour: {sums:?}", asked.len());
+    assert!((1439..=1441).contains(&sums.values().sum::<u64>()), "one outcome for each minute");
+    assert!(minute <= 2 && hour <= 61, "{minute} in a minute, {hour} in an hour");
+    for pair in asked.windows(2) {
+        let wait = pair[1].at - pair[0].at;
+        assert!(pair[0].retry_after.is_none_or(|asked| wait >= asked), "asked again after {wait}: {:?}", pair[0]);
+    }
+    assert!(asked.iter().any(|asked| asked.retry_after.is_some()));
+    assert!(day.world.net.offences.is_empty(), "{:?}", day.world.net.offences);
 }
 
 /// Each of the numbers, none of which is there twice.

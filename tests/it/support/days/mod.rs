@@ -36,8 +36,9 @@ const RESTLESS: Duration = Duration::from_millis(100);
 /// How long a connection that came or went is something that has just gone wrong.
 const RESTLESS_FOR: TimeDelta = TimeDelta::seconds(20);
 
-/// So many turns of the runtime without a byte, and nothing stirs.
+/// So many turns of the runtime without a byte, and nothing stirs: while something has, and while nothing has.
 const TURNS: usize = 12;
+const TURNS_IDLE: usize = 6;
 
 /// What a server is, beside its sockets.
 pub trait Upstream: Send + 'static {
@@ -85,6 +86,27 @@ pub struct Plan<'p> {
     pub is_polled: bool,
     /// What happens, by the second of the day.
     pub acts: Vec<(i64, Act)>,
+}
+
+impl<'p> Plan<'p> {
+    /// So many hours of a stream.
+    pub fn of(file: &'p str, hours: i64, acts: Vec<(i64, Act)>) -> Self {
+        Self { file, length: TimeDelta::hours(hours), step: Duration::from_secs(1), is_polled: false, acts }
+    }
+}
+
+impl<'p> Plan<'p> {
+    /// A day of a source that asks each minute, with an hour in between in which it is to be left alone for some minutes.
+    pub fn of_polls(file: &'p str) -> Self {
+        let mut acts: Vec<_> = misfortunes()
+            .into_iter()
+            .filter(|(_, act)| matches!(act, Act::Door(door) if *door != Door::Flap))
+            .collect();
+        let at = 12 * 3600 + 1800;
+        acts.extend([(at, Act::Door(Door::Status(429, Some(150)))), (at + 300, Act::Door(Door::Open))]);
+        acts.sort_by_key(|(at, _)| *at);
+        Self { file, length: TimeDelta::hours(24), step: Duration::from_secs(5), is_polled: true, acts }
+    }
 }
 
 /// What came of a day.
@@ -202,13 +224,18 @@ async fn run<U: Upstream>(plan: &Plan<'_>, world: &Arc<Mutex<World<U>>>, dir: &P
 /// Waits until nothing stirs: neither on sockets, nor on the threads of the writer and of what is computed aside.
 async fn settle<U: Upstream>(world: &Arc<Mutex<World<U>>>, writer: &Writer, is_polled: bool, is_restless: bool) {
     loop {
-        let (before, mut last, mut quiet) = (lock(world).net.bytes, 0, 0);
-        while quiet < TURNS {
+        let (before, mut last) = {
+            let net = &lock(world).net;
+            (net.settled, net.bytes)
+        };
+        let mut quiet = 0;
+        while quiet < if is_restless || before != last { TURNS } else { TURNS_IDLE } {
             tokio::task::yield_now().await;
             let bytes = lock(world).net.bytes;
             quiet = if bytes == last { quiet + 1 } else { 0 };
             last = bytes;
         }
+        lock(world).net.settled = last;
         let has_stirred = before != last;
         if is_polled && has_stirred {
             // What was asked for before this has been computed then.

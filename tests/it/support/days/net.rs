@@ -35,6 +35,8 @@ pub struct Asked {
     pub headers: Vec<(String, String)>,
     /// How it was answered; 0 for a connection that was broken.
     pub status: u16,
+    /// How long it was told to wait.
+    pub retry_after: Option<TimeDelta>,
 }
 
 impl Asked {
@@ -108,6 +110,8 @@ pub struct Net {
     pub stirred_at: Option<DateTime<Utc>>,
     /// Counts what has come and gone over sockets.
     pub bytes: u64,
+    /// The same when nothing stirred any more.
+    pub settled: u64,
     accepting: Option<AbortHandle>,
 }
 
@@ -123,6 +127,7 @@ impl Net {
             frames_max: usize::MAX,
             stirred_at: None,
             bytes: 0,
+            settled: 0,
             accepting: None,
         }
     }
@@ -355,6 +360,9 @@ fn answer<U: Upstream>(world: &Mutex<World<U>>, asked: &mut Asked) -> (Option<Ve
         }
     };
     asked.status = status;
+    if let Door::Status(_, Some(seconds)) = net.door {
+        asked.retry_after = i64::try_from(seconds).ok().map(TimeDelta::seconds);
+    }
     net.asked.push(asked.clone());
     let mut out = format!("HTTP/1.1 {status} Said\r\n").into_bytes();
     headers.iter().for_each(|(name, value)| out.extend(format!("{name}: {value}\r\n").into_bytes()));
@@ -410,5 +418,6 @@ fn read_head(bytes: &[u8], at: DateTime<Utc>) -> Asked {
         query: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
         headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect(),
         status: 0,
+        retry_after: None,
     }
 }
