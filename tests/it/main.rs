@@ -67,6 +67,8 @@ mod exec;
 mod sse;
 // The adapter `websocket` likewise.
 mod websocket;
+// Presets in the real program; those of websockets are among them.
+mod presets;
 // The older protocol, signed.
 mod x_legacy;
 // The simulated X against clients that nobody here wrote.

@@ -78,7 +78,6 @@ impl Upstream for Mastodon {
             net.pings = Some((TimeDelta::seconds(30), TimeDelta::seconds(29)));
         }
         for logged in self.posts.come(now) {
-            // There is a quiet hour.
             let (event, payload) = Self::event(logged);
             for line in &open {
                 if self.is_sse {
@@ -246,8 +245,8 @@ struct Jetstream {
     events: Log,
     is_v2: bool,
     ready: BTreeSet<usize>,
-    /// An event that comes after the next one.
-    late: Option<Logged>,
+    /// An event that comes after the next one, and when.
+    late: Option<(Logged, DateTime<Utc>)>,
     /// When a client is told that it is too slow.
     too_slow: Vec<u64>,
 }
@@ -316,19 +315,17 @@ impl Upstream for Jetstream {
 
     fn tick(&mut self, net: &mut Net) {
         net.pings = Some((TimeDelta::seconds(30), TimeDelta::seconds(60)));
-        for logged in self.events.come(net.now) {
+        let now = net.now;
+        if let Some((late, _)) = self.late.take_if(|(_, due)| *due <= now) {
+            net.open().into_iter().for_each(|line| self.send(line, late, net));
+        }
+        for logged in self.events.come(now) {
             let open = net.open();
             if !self.is_v2 && logged.number % 2 == 1 {
-                self.late = Some(logged);
+                self.late = Some((logged, now + TimeDelta::seconds(3)));
                 continue;
             }
-            for line in &open {
-                self.send(*line, logged, net);
-                if let Some(late) = self.late {
-                    self.send(*line, late, net);
-                }
-            }
-            self.late = None;
+            open.iter().for_each(|line| self.send(*line, logged, net));
             if self.is_v2 && self.too_slow.first() == Some(&logged.number) {
                 self.too_slow.remove(0);
                 for line in open {
@@ -350,10 +347,10 @@ fn a_day_of_jetstream(is_v2: bool, file: &str) {
     account.assert_whole(&day);
     assert_policy(&day, USUAL);
     let truth = &day.world.upstream.events.all;
-    // The last one may wait for the one before which it comes.
-    let last = account.numbers("/n").into_iter().max().unwrap();
-    assert!(last + 1 >= truth.len() as u64);
-    assert_exactly(&account.numbers("/n"), 1..=last);
+    // One of the last may not have been sent yet.
+    let last = truth.len() as u64 - 4;
+    let found: Vec<u64> = account.numbers("/n").into_iter().filter(|number| *number <= last).collect();
+    assert_exactly(&found, 1..=last);
     assert_filled(&account);
     println!("{last} events over {} connections", day.world.net.lines.len());
 }

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod frames;
 pub mod net;
+mod sockets;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -177,7 +178,7 @@ pub fn lock<U>(world: &Mutex<World<U>>) -> MutexGuard<'_, World<U>> {
 }
 
 async fn run<U: Upstream>(plan: &Plan<'_>, world: &Arc<Mutex<World<U>>>, dir: &Path, begin: DateTime<Utc>) {
-    let address = net::listen(world).await;
+    let address = sockets::listen(world).await;
     let config = Arc::new(config(&plan.file.replace("URL", &address.to_string())));
     let (writer, thread) = start_writer(Arc::new(Disk), dir);
     open_streams(&config, &writer).await;
@@ -201,7 +202,7 @@ async fn run<U: Upstream>(plan: &Plan<'_>, world: &Arc<Mutex<World<U>>>, dir: &P
             net.keep_alive();
             net.stirred_at.is_some_and(|at| now - at < RESTLESS_FOR)
         };
-        net::keep_door(world, address).await;
+        sockets::keep_door(world, address).await;
         // At first the source asks the writer for what is saved.
         steps += 1;
         if steps < 50 {
@@ -218,7 +219,7 @@ async fn run<U: Upstream>(plan: &Plan<'_>, world: &Arc<Mutex<World<U>>>, dir: &P
     writer.flush().await.unwrap();
     writer.stop();
     thread.join().unwrap();
-    net::close(world).await;
+    sockets::close(world).await;
 }
 
 /// Waits until nothing stirs: neither on sockets, nor on the threads of the writer and of what is computed aside.
