@@ -2,7 +2,11 @@
 //! APIs have, as JSON, lines of JSON, a table and XML, and with whatever faults are asked for.
 //!
 //! `/trades?since=ID&limit=N&page=P|offset=O|cursor=C` gives those that came after the one with this id, the oldest first;
-//! with `late=N` up to N of them are seen only later, so that a greater id is seen before a smaller one.
+//! with `late=N` up to N of them are seen only later, so that a greater id is seen before a smaller one. Two more speak as
+//! servers do that presets are for.
+
+mod hacker_news;
+pub mod usgs;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -21,9 +25,15 @@ use super::{Options, Running, Simulator, Starting};
 /// Its line in the list.
 pub const SIMULATOR: Simulator = Simulator {
     name: "json",
-    about: "an API of trades at /trades, in pages, with a parameter since",
+    about: "an API of trades at /trades, in pages, with a parameter since; summaries of the USGS, Hacker News's search",
     port: 8095,
-    paths: &["/trades", "/trades?limit=2&format=csv", "/trades?limit=2&format=xml"],
+    paths: &[
+        "/trades",
+        "/trades?limit=2&format=csv",
+        "/trades?limit=2&format=xml",
+        "/earthquakes/feed/v1.0/summary/all_day.geojson",
+        "/api/v1/search_by_date?tags=story",
+    ],
     start: from_options,
 };
 
@@ -64,10 +74,13 @@ impl Api {
 
     async fn start_at(self, address: SocketAddr) -> io::Result<Site> {
         let (opened, asked) = (Instant::now(), AtomicU64::new(0));
+        #[expect(clippy::disallowed_methods, reason = "a fake shares nothing with what it tests, not even the clock")]
+        let opened_at = chrono::Utc::now().timestamp();
         let handler = move |request: &Request| -> Answer {
             let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
             match path {
-                "/trades" => {}
+                "/trades" | hacker_news::PATH => {}
+                summary if usgs::is_summary(summary) => {}
                 "/health" => return Reply::new(200, "text/plain", "open\n").into(),
                 _ => return Reply::new(404, "application/json", "{\"error\":\"no such thing\"}").into(),
             }
@@ -83,16 +96,21 @@ impl Api {
             } else {
                 u64::try_from(opened.elapsed().as_nanos() / self.step.as_nanos()).unwrap_or(u64::MAX)
             };
-            self.answer(request, &query, step).into()
+            let Some(reply) = self.faults.at(self.seed, request.number).and_then(instead) else {
+                return match path {
+                    "/trades" => self.answer(request, &query, step),
+                    hacker_news::PATH => hacker_news::search(&query, step, opened_at),
+                    summary => usgs::summary(request, summary, step),
+                }
+                .into();
+            };
+            reply.into()
         };
         Ok(Site { server: Server::start_at(address, Arc::new(handler)).await? })
     }
 
     fn answer(&self, request: &Request, query: &HashMap<&str, String>, step: u64) -> Reply {
         let fault = self.faults.at(self.seed, request.number);
-        if let Some(reply) = fault.and_then(instead) {
-            return reply;
-        }
         let number = |name: &str| query.get(name).and_then(|value| value.parse::<u64>().ok());
         let limit = usize::try_from(number("limit").unwrap_or(100)).unwrap_or(100).clamp(1, 1000);
         let mut all = trades(self.seed, step, number("late").unwrap_or(0));
@@ -125,7 +143,7 @@ impl Api {
 
 /// The text of a parameter, as far as this server is asked with it.
 fn plain(value: &str) -> String {
-    value.replace("%3A", ":").replace('+', " ")
+    value.replace("%3A", ":").replace("%3E", ">").replace('+', " ")
 }
 
 /// The address of the page that begins behind an id.

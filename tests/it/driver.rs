@@ -177,7 +177,7 @@ impl Source for Scripted {
 }
 
 /// A clock that goes with tokio's paused time.
-struct TestClock(chrono::DateTime<chrono::Utc>, tokio::time::Instant);
+pub(crate) struct TestClock(pub(crate) chrono::DateTime<chrono::Utc>, pub(crate) tokio::time::Instant);
 
 impl Clock for TestClock {
     fn now(&self) -> chrono::DateTime<chrono::Utc> {
@@ -185,7 +185,7 @@ impl Clock for TestClock {
     }
 }
 
-fn start_writer(fs: Arc<dyn Fs>, dir: &Path) -> (Writer, WriterThread) {
+pub(crate) fn start_writer(fs: Arc<dyn Fs>, dir: &Path) -> (Writer, WriterThread) {
     let commits = Commits::open(Arc::clone(&fs), dir, Durability::Process, SystemClock.now()).unwrap();
     let options =
         Options { every: Duration::from_millis(5), bytes: 1 << 20, durability: Durability::Process, disk_free_min: 0 };

@@ -23,6 +23,10 @@ mod schedule;
 // The driver against a source that does what a script says, on paused time.
 mod driver;
 mod driver_streams;
+// A day of each preset against a server with the habits of the real one, on paused time.
+mod preset_days;
+mod preset_days_polls;
+mod preset_days_posts;
 // The simulated exchange at the socket: what really arrives, fault by fault.
 mod simulator;
 // The service as its user meets it: a live folder, an orderly end, a disk that fills, a link to tail.
@@ -63,6 +67,8 @@ mod exec;
 mod sse;
 // The adapter `websocket` likewise.
 mod websocket;
+// Presets in the real program; those of websockets are among them.
+mod presets;
 // The older protocol, signed.
 mod x_legacy;
 // The simulated X against clients that nobody here wrote.

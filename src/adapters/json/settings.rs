@@ -118,6 +118,7 @@ impl Json {
             let start = start.map_err(|message| vec![Problem::new(["since", "start"], message)])?;
             let value = since.map(|known| keys.sent(known)).or(start.map(Cow::Owned));
             if let Some(value) = value {
+                let value = keys.written(&value).map_err(|message| vec![Problem::new(["since", "as"], message)])?;
                 set(&mut request.url, &keys.param, &value);
             }
         }
@@ -172,6 +173,10 @@ impl Settings for Json {
                 ["delimiter"],
                 "it is one ASCII character between values of a table (`format: csv`)",
             ));
+        }
+        let form = self.since.as_ref().and_then(Since::form_problem);
+        if let Some(message) = form.filter(|_| problems.is_empty()) {
+            problems.push(Problem::new(["since", "as"], message));
         }
         for (key, place) in [("error", self.error.as_ref()), ("since", self.since.as_ref().map(|since| &since.from))] {
             if place.is_some_and(Place::is_many) {

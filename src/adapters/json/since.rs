@@ -5,11 +5,12 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::message::Place;
+use crate::template::{Piece, is_time_format, pieces};
 use crate::units::Span;
 
 /// Asks only for what is new: `{ param: since_id, from: /id }`.
@@ -23,7 +24,11 @@ pub struct Since {
     /// Which of the records' values it is: the greatest, `max`, which is the default, or the `last` that came.
     #[serde(default)]
     pub take: Take,
-    /// What is sent the first time; nothing by default. It may have `{date:%Y-%m-%d,-1d}` in it.
+    /// How the value is sent, where that is not the value alone: `created>{since}`. A time is written in UTC in the format that
+    /// stands there: `created_at_i>{since:%s}`.
+    #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<String>,
+    /// The value of the first time; none by default. It may have `{date:%Y-%m-%d,-1d}` in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
     /// Of times: how much earlier is asked from, for what upstream learns late: `10m`. With an `id` no record comes twice.
@@ -43,7 +48,34 @@ pub enum Take {
 }
 
 impl Since {
-    /// What is sent where this is remembered.
+    /// What is wrong with the way in which the value is sent.
+    pub(super) fn form_problem(&self) -> Option<String> {
+        self.form.as_ref().and_then(|form| parts(form).err())
+    }
+
+    /// A value as it is sent.
+    ///
+    /// # Errors
+    /// In words, when it should be a time and is none.
+    pub(super) fn written(&self, value: &str) -> Result<String, String> {
+        let Some(form) = &self.form else { return Ok(value.to_owned()) };
+        let mut out = String::new();
+        for part in parts(form)? {
+            match part {
+                Part::Text(text) => out.push_str(&text),
+                Part::Value => out.push_str(value),
+                Part::Time(format) => {
+                    let at = DateTime::parse_from_rfc3339(value).map_err(|_| {
+                        format!("the value \"{}\" is no time, and `as` writes it as one", value.escape_debug())
+                    })?;
+                    out.push_str(&at.with_timezone(&Utc).format(&format).to_string());
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// The value from which is asked where this is remembered.
     pub(super) fn sent<'a>(&self, known: &'a str) -> Cow<'a, str> {
         let overlap = self.overlap.and_then(|overlap| TimeDelta::from_std(overlap.0).ok());
         let moved = overlap
@@ -59,6 +91,33 @@ impl Since {
             _ => new.to_owned(),
         }
     }
+}
+
+/// What `as` is made of.
+enum Part {
+    Text(String),
+    Value,
+    Time(String),
+}
+
+fn parts(form: &str) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    for piece in pieces(form)? {
+        parts.push(match piece {
+            Piece::Text(text) => Part::Text(text),
+            Piece::Slot { inner: "since", .. } => Part::Value,
+            Piece::Slot { inner, at } => match inner.strip_prefix("since:").filter(|format| is_time_format(format)) {
+                Some(format) if !format.is_empty() => Part::Time(format.to_owned()),
+                _ => {
+                    return Err(format!(
+                        "`{{{inner}}}` at character {at} is neither `{{since}}` nor, of a time, `{{since:%s}}`"
+                    ));
+                }
+            },
+        });
+    }
+    let has_value = parts.iter().any(|part| !matches!(part, Part::Text(_)));
+    if has_value { Ok(parts) } else { Err("the value is not in it; write `{since}` where it belongs".into()) }
 }
 
 /// Which of two values is greater.
@@ -144,6 +203,26 @@ mod tests {
         assert_eq!(since.sent("17"), "17");
         assert_eq!(since.later(Some("9".into()), "10"), "10");
         assert_eq!(since.later(Some("10".into()), "9"), "10");
+    }
+
+    #[test]
+    fn how_it_is_sent() {
+        let since = |form: &str| Since {
+            form: Some(form.into()),
+            ..serde_json::from_str(r#"{ "param": "p", "from": "/t" }"#).unwrap()
+        };
+        for (form, expected) in [
+            ("created_at_i>{since:%s}", Ok("created_at_i>1795417445".to_owned())),
+            ("{since:%Y-%m-%d}", Ok("2026-11-23".into())),
+            ("a>{since} {{b}}", Ok("a>2026-11-23T12:34:05+05:30 {b}".into())),
+        ] {
+            assert_eq!(since(form).form_problem(), None, "{form}");
+            assert_eq!(since(form).written("2026-11-23T12:34:05+05:30"), expected, "{form}");
+        }
+        assert!(since("{since:%s}").written("17").is_err());
+        for wrong in ["", "a>b", "{date}", "{since:}", "{since:%Q}", "{since"] {
+            assert!(since(wrong).form_problem().is_some(), "{wrong}");
+        }
     }
 
     proptest! {

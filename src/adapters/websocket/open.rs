@@ -167,15 +167,31 @@ pub(super) async fn open(terms: Arc<Terms>, context: Context, spot: Spot) -> Res
     let handshake = Handshake { key, accept, protocols: terms.settings.protocols.clone() };
     let upgraded = fetcher.upgrade(&request, &handshake).await?;
     let mut socket = Socket::new(upgraded, terms.watch.clone(), terms.message_max).await;
+    let early = begun(&terms, &mut socket).await.map_err(|error| NotOpen { status: None, error: accepted(error) })?;
+    let resumed = if is_asked { Resumed::new(&spot, context.now()) } else { None };
+    Ok(Open { socket, early, since: Instant::now(), sequences: Sequences::default(), resumed })
+}
+
+/// What an end means that comes before anything was agreed to: a server that accepts and closes is not asked again as soon as one
+/// that cannot be reached.
+fn accepted(error: SourceError) -> SourceError {
+    match error {
+        SourceError::Lost(cause) => {
+            SourceError::Failing(cause.context("the server accepts the connection and ends it"))
+        }
+        error => error,
+    }
+}
+
+/// Says what is to be said, and waits until it is agreed to. What else came meanwhile.
+async fn begun(terms: &Terms, socket: &mut Socket) -> Result<VecDeque<Incoming>, SourceError> {
     for (index, text) in terms.said.iter().enumerate() {
         if index >= SAID_AT_ONCE {
             tokio::time::sleep(PAUSE).await;
         }
         socket.say(text).await?;
     }
-    let early = agreed(&terms, &mut socket).await.map_err(|error| NotOpen { status: None, error })?;
-    let resumed = if is_asked { Resumed::new(&spot, context.now()) } else { None };
-    Ok(Open { socket, early, since: Instant::now(), sequences: Sequences::default(), resumed })
+    agreed(terms, socket).await
 }
 
 /// Waits until upstream has agreed to everything that was said. What else comes meanwhile is kept.

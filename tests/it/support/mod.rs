@@ -2,6 +2,7 @@
 
 pub(crate) mod clickhouse;
 pub(crate) mod compose;
+pub(crate) mod days;
 pub(crate) mod gaps;
 pub(crate) mod kill_fs;
 pub(crate) mod loading;
