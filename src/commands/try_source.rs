@@ -5,8 +5,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::bail;
+use tokio::time::timeout;
 
 use crate::cli::Global;
 use crate::config::SourceConfig;
@@ -28,6 +30,9 @@ const ROWS_SHOWN: usize = 3;
 const PAGES_SHOWN: usize = 3;
 /// How many faults, and how many records, are shown at most.
 const LINES_SHOWN: usize = 10;
+
+/// How long a source's program may take to end.
+const END_MAX: Duration = Duration::from_secs(5);
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
@@ -103,6 +108,8 @@ impl Try {
             let listen = config.schedule.is_none().then_some(self.listen.0);
             let report = Report::of(&config.name, config.transform.as_ref(), source.as_mut(), listen, context).await;
             let fetched = source.fetched();
+            drop(source);
+            timeout(END_MAX, context.ended()).await.ok();
             if let Some(file) = &self.save {
                 saved::save(file, fetched.as_deref())?;
             }
