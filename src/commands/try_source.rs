@@ -22,7 +22,7 @@ use crate::units::Span;
 use super::simulate::parse_span;
 use super::sources;
 use super::terminal::harmless;
-use super::{saved, suggest};
+use super::{saved, signals, suggest};
 
 /// How many records are shown with all their fields; of the others only what went wrong is.
 const ROWS_SHOWN: usize = 3;
@@ -104,12 +104,19 @@ impl Try {
 impl Try {
     fn ask(&self, config: &SourceConfig, context: &Context) -> anyhow::Result<(Report, Option<String>)> {
         tokio::runtime::Runtime::new()?.block_on(async {
+            let stop = signals::stop_token()?;
             let mut source = config.open(context)?;
             let listen = config.schedule.is_none().then_some(self.listen.0);
-            let report = Report::of(&config.name, config.transform.as_ref(), source.as_mut(), listen, context).await;
+            let tried = Report::of(&config.name, config.transform.as_ref(), source.as_mut(), listen, context);
+            let report = tokio::select! {
+                report = tried => Some(report),
+                () = stop.cancelled() => None,
+            };
             let fetched = source.fetched();
             drop(source);
             timeout(END_MAX, context.ended()).await.ok();
+            // Ended in order: it leaves no program running.
+            let Some(report) = report else { std::process::exit(signals::INTERRUPTED) };
             if let Some(file) = &self.save {
                 saved::save(file, fetched.as_deref())?;
             }

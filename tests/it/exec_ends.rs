@@ -57,16 +57,20 @@ async fn the_end_of_a_program_is_noticed_though_its_child_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_words_of_a_program_are_in_the_ledger() {
     let tap = Tap::new();
-    let script = "seq 1 3000 >&2; echo the very last words >&2; exit 3";
+    // In one that it has started they are said after its own end.
+    let scripts = [
+        "seq 1 12000 >&2; echo the very last words >&2; exit 3",
+        "seq 11998 12000 >&2; (trap '' TERM; exec >&-; sleep 0.3; echo the very last words >&2) & exit 3",
+    ];
     let names: Vec<String> = (0..8).map(|number| format!("s{number}")).collect();
-    for name in &names {
-        tap.source(name, &shell(script, ""));
+    for (number, name) in names.iter().enumerate() {
+        tap.source(name, &shell(scripts[number % 2], ""));
     }
     let mut process = tap.run();
     for name in &names {
         wait_until("it has failed", LONG, || !entries(&tap, name, "lost").is_empty());
         let why = entries(&tap, name, "lost")[0]["data"]["why"].as_str().unwrap().to_owned();
-        assert!(why.ends_with("2999 | 3000 | the very last words"), "{why}");
+        assert!(why.ends_with("11999 | 12000 | the very last words"), "{why}");
     }
     assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
 }
@@ -94,7 +98,7 @@ async fn a_program_that_is_silent_is_ended() {
         let mut process = tap.run();
         wait_until("it has begun", LONG, || tap.count("s") > 0);
         if is_silent {
-            wait_until("it runs again", LONG, || tap.count("s") > 1);
+            wait_until("it runs again", LONG, || tap.count("s") > 1 && !entries(&tap, "s", "lost").is_empty());
             let why = entries(&tap, "s", "lost")[0]["data"]["why"].as_str().unwrap().to_owned();
             assert!(why.starts_with("silent for 1"), "{script}: {why}");
             assert!(!is_there(&after(&texts(&tap), "child")[0]), "{script}");
@@ -125,6 +129,22 @@ async fn many_programs_end_together() {
     assert!(took < Duration::from_secs(12), "{took:?}");
     let left: Vec<String> = after(&texts(&tap), "child").into_iter().filter(|child| is_there(child)).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Who tries a source and has seen enough leaves no program running.
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_what_is_tried() {
+    let tap = Tap::new();
+    let file = tap.path("child");
+    tap.source("s", &shell(&format!("echo $$ > {}; exec sleep 4646", file.display()), ""));
+    let mut command = tap.command(&["try", tap.path("sources/s.yaml").to_str().unwrap(), "--listen", "1h"]);
+    let mut process = Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let child = || std::fs::read_to_string(&file).unwrap_or_default();
+    wait_until("it runs", LONG, || child().ends_with('\n'));
+    let id = rustix::process::Pid::from_child(&process.0);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    wait_until("it ends", LONG, || !process.is_running());
+    assert!(!is_there(child().trim()));
 }
 
 /// An edited source has one program at a time.

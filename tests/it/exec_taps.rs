@@ -1,7 +1,11 @@
 //! Singer taps that nobody here wrote: one made with the SDK of Meltano, one with the library of Stitch.
 
-use std::path::PathBuf;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -22,13 +26,18 @@ fn program(environment: &str, name: &str) -> PathBuf {
     program
 }
 
-/// What a tap prints by `--discover`, with the streams that are wanted, as its user would edit it.
-fn catalog(tap: &Tap, program: &PathBuf, config: &Value, methods: &[(&str, &str, Option<&str>)]) -> Value {
+/// What a tap prints by `--discover`.
+fn discovered(tap: &Tap, program: &Path, config: &Value) -> Value {
     let file = tap.path("config.json");
     std::fs::write(&file, config.to_string()).unwrap();
     let output = Command::new(program).arg("--config").arg(&file).arg("--discover").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut catalog: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The same with the streams that are wanted, as its user would edit it.
+fn catalog(tap: &Tap, program: &Path, config: &Value, methods: &[(&str, &str, Option<&str>)]) -> Value {
+    let mut catalog = discovered(tap, program, config);
     for stream in catalog["streams"].as_array_mut().unwrap() {
         let name = stream["tap_stream_id"].as_str().unwrap().to_owned();
         let (_, method, key) = methods.iter().find(|(stream, ..)| *stream == name).unwrap();
@@ -121,5 +130,82 @@ async fn a_tap_of_the_sdk_of_meltano() {
     assert_eq!(said(&tap, "public-doors", "name").len(), 5, "the other is as it was");
     assert_eq!(said(&tap, "public-plain", "word"), ["same", "same", "other"]);
     assert_eq!(tap.count("_rejected/s"), 0, "{:?}", tap.lines("_rejected/s"));
-    assert!(tap.lines("s")[0].contains("\"price\":0.1250"), "{}", tap.lines("s")[0]);
+    assert!(tap.lines("s").iter().any(|line| line.contains(r#""data":{"id":1,"price":0.1250}"#)), "digit for digit");
+}
+
+/// An API of numbered rows, ten on a page, of which there are more and more. All say the same.
+fn rows(count: Arc<AtomicU64>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            // Who asks may be killed at any moment.
+            answer(connection.unwrap(), count.load(Ordering::Relaxed)).ok();
+        }
+    });
+    address
+}
+
+fn answer(mut connection: TcpStream, count: u64) -> std::io::Result<()> {
+    let mut lines = BufReader::new(connection.try_clone()?).lines();
+    let asked = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+    while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+    let number = |name: &str| {
+        let digits = asked.split(name).nth(1)?.split(|sign: char| !sign.is_ascii_digit()).next()?;
+        digits.parse::<u64>().ok()
+    };
+    let (start, offset) = (number("start=").unwrap_or(0).max(1), number("offset=").unwrap_or(0));
+    let page = (start + offset..=count).take(10).map(|id| json!({ "id": id, "word": "same" }));
+    let body = page.collect::<Value>().to_string();
+    write!(connection, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n")?;
+    write!(connection, "content-length: {}\r\n\r\n{body}", body.len())
+}
+
+/// tap-rest-api: no key, no bookmark properties, a STATE at the end of what is new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_with_the_library_of_stitch() {
+    let kills = if std::env::var_os("TAPLINE_QUICK").is_some() { 4 } else { 12 };
+    let count = Arc::new(AtomicU64::new(30));
+    let address = rows(Arc::clone(&count));
+    let tap = Tap::new();
+    let program = program("singer-python", "tap-rest-api");
+    std::fs::create_dir(tap.path("schema")).unwrap();
+    let schema =
+        json!({ "type": "object", "properties": { "id": { "type": "integer" }, "word": { "type": "string" } } });
+    std::fs::write(tap.path("schema/rows.json"), schema.to_string()).unwrap();
+    let config = json!({
+        "url": format!("http://{address}/rows?start={{start_index}}&offset={{current_offset}}"), "auth_method": "no_auth",
+        "streams": "rows", "schema_dir": tap.path("schema"), "index_key": "id", "start_index": 0, "items_per_page": 10,
+        "record_list_level": "[*]",
+    });
+    let mut catalog = discovered(&tap, &program, &config);
+    catalog["streams"][0]["schema"]["selected"] = json!(true);
+    let source = json!({
+        "kind": "exec", "command": [program], "format": "singer", "config": config, "catalog": catalog, "again": "1s",
+        "connects": { "max": 100_000, "per": "1m" },
+    });
+    tap.source("s", &source.to_string());
+    let mut process = tap.run();
+    let ids = || said(&tap, "rows", "id");
+    wait_until("all is there", LONG, || ids().len() == 30);
+    let mut random = StdRng::seed_from_u64(8);
+    for kill in 0..kills {
+        let more = count.fetch_add(2000, Ordering::Relaxed);
+        if kill % 2 == 1 {
+            wait_until("some are there", LONG, || ids().len() as u64 > more);
+        }
+        pause(Duration::from_millis(random.random_range(0..1500)));
+        process.kill();
+        process = tap.run();
+    }
+    let all = count.load(Ordering::Relaxed);
+    wait_until("all the others are there", LONG, || ids().len() as u64 >= all);
+    let runs = || tap.log().matches("Completed sync").count();
+    let before = runs();
+    wait_until("it has run again", LONG, || runs() >= before + 3);
+    println!("{kills} kills, {} records", tap.count("s"));
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    let found: Vec<u64> = ids().iter().map(|id| id.as_u64().unwrap()).collect();
+    assert_eq!(found, (1..=all).collect::<Vec<_>>(), "each once, in order");
+    assert_eq!(tap.count("_rejected/s"), 0, "{:?}", tap.lines("_rejected/s"));
 }

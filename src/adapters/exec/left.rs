@@ -7,13 +7,14 @@
 //! process stands in a file in it, with the moment that it began and of which boot, for programs that write over their
 //! environment. A number alone is never believed: it may be somebody else's by now.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::ending::PATIENCE;
@@ -80,23 +81,25 @@ pub(super) fn end_all() {
         return;
     }
     let known: Vec<Known> = left.iter().filter_map(|left| Known::of(&left.path)).collect();
+    let (_nobody, says) = mpsc::channel::<()>();
+    let mut groups = BTreeSet::new();
     let mut is_said = false;
-    for (signal, patience) in [(Signal::TERM, PATIENCE), (Signal::KILL, PATIENCE)] {
-        let (_nobody, says) = mpsc::channel::<()>();
-        for round in 0..patience.as_millis() / PAUSE.as_millis() {
-            let running = running(&known);
+    for signal in [Signal::TERM, Signal::KILL] {
+        for round in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+            let running = running(&known, &mut groups);
             if running.is_empty() {
                 break;
             }
             if !std::mem::replace(&mut is_said, true) {
-                tracing::warn!(
-                    processes = running.len(),
-                    "a tapline that was killed left programs running: they are ended"
-                );
+                let processes = running.len();
+                tracing::warn!(processes, "a tapline that was killed left programs running: they are ended");
             }
             // Whoever forks faster than it is looked is told each time to go at once.
             if round == 0 || signal == Signal::KILL {
-                running.iter().for_each(|process| process.tell(signal));
+                // They may have ended just now.
+                for id in running {
+                    kill_process(id, signal).ok();
+                }
             }
             says.recv_timeout(PAUSE).ok();
         }
@@ -116,41 +119,33 @@ impl Known {
         let process = fs::read(folder.join(FILE)).ok().and_then(|text| serde_json::from_slice(&text).ok());
         Some(Self { mark: format!("{MARK}={name}").into_bytes(), process })
     }
-}
 
-/// A process that is left.
-struct Running {
-    id: Pid,
-    leads: bool,
-}
-
-impl Running {
-    /// A group is told as a whole: whoever in it has another environment is known by nothing else.
-    fn tell(&self, signal: Signal) {
-        // It may have ended just now.
-        if self.leads {
-            kill_process_group(self.id, signal).ok();
-        } else {
-            kill_process(self.id, signal).ok();
-        }
+    fn is(&self, id: Pid, environment: &[u8]) -> bool {
+        environment.split(|byte| *byte == 0).any(|entry| self.mark == entry)
+            || self.process.as_ref().is_some_and(|process| {
+                process.id == id.as_raw_nonzero().get() && Process::of(id).is_some_and(|now| now == *process)
+            })
     }
 }
 
-/// The processes that are there of these programs. Of others' environments nothing can be read, and so they are left alone.
-fn running(known: &[Known]) -> Vec<Running> {
-    let mut found = Vec::new();
+/// The processes that are there of these programs. Whoever is in a group of theirs belongs to them, whatever its environment, and
+/// also when the others have gone: the number of a group is nobody else's as long as somebody is in it. Of other users'
+/// environments nothing can be read, and so they are left alone.
+fn running(known: &[Known], groups: &mut BTreeSet<i32>) -> Vec<Pid> {
+    let mut all = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
         let Some(id) = number.and_then(Pid::from_raw) else { continue };
+        let Some(stat) = stat_of(id).filter(|stat| !stat.is_over) else { continue };
         let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-        let is_known = environment.split(|byte| *byte == 0).any(|entry| known.iter().any(|known| known.mark == entry))
-            || known.iter().filter_map(|known| known.process.as_ref()).any(|process| {
-                process.id == id.as_raw_nonzero().get() && Process::of(id).is_some_and(|now| now == *process)
-            });
-        let Some(stat) = stat_of(id).filter(|stat| is_known && !stat.is_over) else { continue };
-        found.push(Running { id, leads: stat.group == id.as_raw_nonzero().get() });
+        let is_known = known.iter().any(|known| known.is(id, &environment));
+        if is_known && stat.group == id.as_raw_nonzero().get() {
+            groups.insert(stat.group);
+        }
+        all.push((id, stat.group, is_known));
     }
-    found
+    groups.retain(|group| all.iter().any(|(_, of, _)| of == group));
+    all.into_iter().filter(|(_, group, is_known)| *is_known || groups.contains(group)).map(|(id, ..)| id).collect()
 }
 
 #[cfg(test)]
@@ -165,8 +160,9 @@ mod tests {
         sign(folder.path(), rustix::process::getpid()).unwrap();
         let known = Known::of(folder.path()).unwrap();
         assert_eq!(known.process.as_ref(), Some(&own));
-        assert_eq!(running(&[known]).len(), 1);
+        assert!(running(&[known], &mut BTreeSet::new()).contains(&rustix::process::getpid()));
         let later = Process { began: own.began + 1, ..own };
-        assert_eq!(running(&[Known { mark: b"TAPLINE_PROGRAM=x".to_vec(), process: Some(later) }]).len(), 0);
+        let other = Known { mark: b"TAPLINE_PROGRAM=x".to_vec(), process: Some(later) };
+        assert!(running(&[other], &mut BTreeSet::new()).is_empty());
     }
 }

@@ -137,7 +137,7 @@ impl Stream {
             singer.begin(self.state.as_deref());
         }
         self.lines = Lines::new(usize::try_from(self.exec.max_line.0).unwrap_or(usize::MAX));
-        (self.heard, self.is_over) = (Instant::now(), false);
+        (self.heard, self.left, self.is_over) = (Instant::now(), None, false);
         Ok(())
     }
 
