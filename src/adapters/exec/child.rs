@@ -71,11 +71,11 @@ impl Running {
                 true => Ok(()),
                 false => Err(io::ErrorKind::NotADirectory.into()),
             });
-            about.with_context(|| format!("`folder`: {folder}"))?;
+            about.with_context(|| format!("see `folder`: {folder} is no folder that tapline may look into"))?;
             command.current_dir(folder);
         }
         let files = files::give(&mut command, exec, state)?;
-        let mut child = command.spawn().with_context(|| format!("`{program}` cannot be started"))?;
+        let mut child = command.spawn().with_context(|| not_started(program))?;
         let out = child.stdout.take().context("it has no standard output")?;
         let said = Said::default();
         let listening = child
@@ -154,6 +154,16 @@ impl Drop for Running {
             group.end(&self.context);
         }
     }
+}
+
+/// Why a program may not have been started, beside what the system says of it.
+fn not_started(program: &str) -> String {
+    let why = if program.contains(char::is_whitespace) {
+        "each argument is an element of its own, as in `[ls, -l]`"
+    } else {
+        "write its whole path, if it is in no folder of `PATH`"
+    };
+    format!("see `command`: `{program}` cannot be started; {why}")
 }
 
 /// Puts what a program says on its standard error into the log.

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Child;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell, OwnedMutexGuard};
@@ -51,9 +51,9 @@ impl Programs {
             places.retain(|_, place| Arc::strong_count(place) > 1);
             Arc::clone(places.entry(source.to_owned()).or_default())
         };
-        timeout(GONE_MAX, place.lock_owned())
-            .await
-            .map_err(|_| anyhow!("the program that ran before is still there, though it was killed"))
+        // It may pass, and so it is not for ever that the source does without.
+        let waited = timeout(GONE_MAX, place.lock_owned()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut));
+        waited.context("the program that ran before is still there, though it was killed")
     }
 }
 

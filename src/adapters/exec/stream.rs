@@ -34,6 +34,8 @@ pub(super) struct Stream {
     reads: Reads,
     state: Option<Box<RawValue>>,
     running: Option<Running>,
+    /// One has been started already.
+    has_run: bool,
     lines: Lines,
     bytes: Vec<u8>,
     /// When a line came last.
@@ -117,6 +119,7 @@ impl Stream {
             reads,
             state: None,
             running: None,
+            has_run: false,
             lines: Lines::new(max),
             bytes: Vec::new(),
             heard: Instant::now(),
@@ -132,7 +135,8 @@ impl Stream {
         // What ran before is told to end.
         self.running = None;
         let running = Running::start(&self.exec, &self.context, self.state.as_deref()).await;
-        self.running = Some(running.map_err(not_started)?);
+        self.running = Some(running.map_err(|error| not_started(error, self.has_run))?);
+        self.has_run = true;
         if let Reads::Singer(singer) = &mut self.reads {
             singer.begin(self.state.as_deref());
         }
@@ -199,7 +203,9 @@ impl Stream {
         match (end, self.exec.again) {
             (Some(why), _) => Err(SourceError::Failing(why)),
             (None, Some(again)) => Ok(Batch { wait: again.0, parts: self.changed(), ..Batch::default() }),
-            (None, None) => Err(SourceError::Lost(anyhow::anyhow!("the program ended"))),
+            (None, None) => Err(SourceError::Lost(anyhow::anyhow!(
+                "the program ended in order; of one that does its work and ends, `again` says when next"
+            ))),
         }
     }
 
@@ -263,14 +269,16 @@ impl Stream {
     }
 }
 
-/// A program that is not there will not be there soon; that the machine has no room for one more may pass.
-fn not_started(error: anyhow::Error) -> SourceError {
+/// A program that was never there will not be there soon. One that was may just be being replaced; and that the machine has no room
+/// for one more may pass.
+fn not_started(error: anyhow::Error, has_run: bool) -> SourceError {
     let kind = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
     match kind {
+        _ if has_run => SourceError::Failing(error),
         Some(
             ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::NotADirectory,
         )
-        | None => SourceError::Refused(error.context("see `command`")),
+        | None => SourceError::Refused(error),
         Some(_) => SourceError::Failing(error),
     }
 }
@@ -299,5 +307,14 @@ mod tests {
             assert_eq!((notes, batch.items[0].data.get().contains("--state")), expected, "{cursor}");
         }
         context.ended().await;
+    }
+
+    #[test]
+    fn a_program_that_has_run_may_be_there_again_soon() {
+        let missing = || anyhow::Error::from(std::io::Error::from(ErrorKind::NotFound)).context("cannot be started");
+        assert!(matches!(not_started(missing(), false), SourceError::Refused(_)));
+        assert!(matches!(not_started(missing(), true), SourceError::Failing(_)));
+        let stuck = anyhow::Error::from(std::io::Error::from(ErrorKind::TimedOut)).context("still there");
+        assert!(matches!(not_started(stuck, false), SourceError::Failing(_)));
     }
 }
