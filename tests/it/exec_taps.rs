@@ -164,7 +164,7 @@ fn answer(mut connection: TcpStream, count: u64) -> std::io::Result<()> {
 /// tap-rest-api: no key, no bookmark properties, a STATE at the end of what is new.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tap_with_the_library_of_stitch() {
-    let kills = if std::env::var_os("TAPLINE_QUICK").is_some() { 4 } else { 12 };
+    let kills = if std::env::var_os("TAPLINE_QUICK").is_some() { 4 } else { 8 };
     let count = Arc::new(AtomicU64::new(30));
     let address = rows(Arc::clone(&count));
     let tap = Tap::new();
@@ -190,7 +190,7 @@ async fn a_tap_with_the_library_of_stitch() {
     wait_until("all is there", LONG, || ids().len() == 30);
     let mut random = StdRng::seed_from_u64(8);
     for kill in 0..kills {
-        let more = count.fetch_add(2000, Ordering::Relaxed);
+        let more = count.fetch_add(200, Ordering::Relaxed);
         if kill % 2 == 1 {
             wait_until("some are there", LONG, || ids().len() as u64 > more);
         }
