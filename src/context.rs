@@ -15,7 +15,9 @@ use chrono_tz::Tz;
 use data_encoding::HEXLOWER;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::reach::{Forbidden, Guard, Reach};
@@ -60,6 +62,8 @@ pub struct Context {
     shared: Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>,
     /// One permit for each core: more parsers at once would only take turns.
     computing: Arc<Semaphore>,
+    /// What still ends though its source is gone.
+    endings: TaskTracker,
     source: Arc<str>,
     version: Arc<str>,
     timezone: Tz,
@@ -91,12 +95,16 @@ impl Context {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let computing = Arc::new(Semaphore::new(cores));
+        let endings = TaskTracker::new();
+        // Else nobody could wait for it; it takes tasks all the same.
+        endings.close();
         Self {
             clock,
             clients: Arc::default(),
             reach: Reach::anywhere(),
             shared: Arc::default(),
             computing,
+            endings,
             source: "".into(),
             version: "".into(),
             timezone: Tz::UTC,
@@ -205,6 +213,19 @@ impl Context {
             .context("cannot set up the HTTP client; is there a certificate store (package ca-certificates)?")?;
         clients.insert(key, client.clone());
         Ok(client)
+    }
+
+    /// Carries on with what has to come to an end, though its source is gone already. Where no runtime is left it is dropped, as
+    /// it is by the end of the runtime.
+    pub fn ending(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(runtime) = Handle::try_current() {
+            self.endings.spawn_on(work, &runtime);
+        }
+    }
+
+    /// Waits until all of that has come to its end. Whoever calls this has a bound for it.
+    pub async fn ended(&self) {
+        self.endings.wait().await;
     }
 
     /// Runs `work` aside, on a thread that may be busy for long: as many at once as there are cores.

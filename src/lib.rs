@@ -32,6 +32,7 @@ pub mod reach;
 pub mod record;
 pub mod report;
 pub mod retry_after;
+pub mod scratch;
 pub mod seal;
 pub mod secrets;
 pub mod simulator;

@@ -209,8 +209,8 @@ pub enum SourceError {
     /// soon.
     #[error("connection lost")]
     Lost(#[source] anyhow::Error),
-    /// Not a byte has come for so long that the connection is dead. What is missing begins where it was last heard.
-    #[error("not a byte for {}", humantime::format_duration(*quiet))]
+    /// Nothing has come for so long that the connection is dead. What is missing begins where it was last heard.
+    #[error("silent for {}", humantime::format_duration(*quiet))]
     Silent {
         /// How long, until now.
         quiet: Duration,

@@ -6,6 +6,10 @@
 #[cfg(any(test, fuzzing))]
 pub(crate) mod checks;
 mod child;
+mod ending;
+mod files;
+mod known;
+mod left;
 mod lines;
 mod singer;
 mod stream;
@@ -17,6 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::ending::Programs;
 use self::stream::Stream;
 use crate::context::Context;
 use crate::message::MessageKeys;
@@ -46,9 +51,9 @@ pub enum Format {
 #[serde(deny_unknown_fields)]
 pub struct Exec {
     /// The program and its arguments: `[tail, -F, /var/log/app.log]`. No shell is in between. Everybody on the machine can see
-    /// arguments: secrets go into `env`.
+    /// arguments (`ps`): secrets go into `env`, or into a tap's `config`.
     pub command: Vec<String>,
-    /// What its environment has beside `PATH`, `HOME`, `LANG` and `TZ`.
+    /// What its environment has beside `PATH`, `HOME`, `LANG`, `TZ`, and a mark of tapline's.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// The folder that it runs in; tapline's own by default.
@@ -57,17 +62,19 @@ pub struct Exec {
     /// What its lines are: `json`, the default, `text`, or `singer`, for a Singer tap.
     #[serde(default)]
     pub format: Format,
-    /// The configuration of a Singer tap, which it gets as a file by `--config`.
+    /// The configuration of a Singer tap, which it gets as a file by `--config`. What it writes into that is lost: name a file of
+    /// your own in `command` for a tap that does.
     #[serde(default)]
     pub config: Option<Value>,
-    /// The catalog of a Singer tap, which it gets as a file by `--catalog`.
+    /// The catalog of a Singer tap, which it gets as a file by `--catalog`: what it prints by `--discover`, with the streams that
+    /// are wanted `selected`.
     #[serde(default)]
     pub catalog: Option<Value>,
     /// How long after a good end (status 0) it is started again. Without it an end is as a broken connection, and it is started
     /// again soon, and later and later when that happens often.
     #[serde(default)]
     pub again: Option<Span>,
-    /// After how long without a line it is ended and started again. Never, by default.
+    /// After how long without a whole line, or an empty one, it is ended and started again. Never, by default.
     #[serde(default)]
     pub idle: Option<Span>,
     /// The longest line; 4MiB by default. A longer one becomes a reject with its beginning.
@@ -81,6 +88,11 @@ pub struct Exec {
 
 fn default_max_line() -> Size {
     Size(4 << 20)
+}
+
+/// Ends the programs that a tapline left running which was killed.
+pub(crate) async fn sweep(context: &Context) {
+    context.shared::<Programs>().sweep().await;
 }
 
 impl Exec {

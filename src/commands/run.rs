@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap_complete::engine::ArgValueCandidates;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::adapters::exec;
 use crate::cli::Global;
 use crate::config;
 use crate::context::random_key;
@@ -130,6 +131,9 @@ impl Run {
         }
         let (fs, own) = (Arc::clone(&parts.fs), parts.root.join(OWN_DIR));
         parts.shared.context.shared::<Seals>().set_source(move || read_or_make(&*fs, &own, random_key));
+        // Also for sources that are there no more. Who starts a program waits for it.
+        let context = parts.shared.context.clone();
+        tokio::spawn(async move { exec::sweep(&context).await });
         let mut service = Service::new(parts.shared.clone()).await?;
         let mut renderings = Renderings::start(&parts.shared.writer)?;
         let mut folder = Folder::new(&global.sources, self.source.clone(), sources::loader());
@@ -198,9 +202,11 @@ impl Run {
         parts: &Parts,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let stop_sources = timeout(self.stop_within.unwrap_or(STOP_MAX), service.stop_all());
+        let until = Instant::now() + self.stop_within.unwrap_or(STOP_MAX);
+        let stop_sources = timeout_at(until, service.stop_all());
         if self.once && !stop.is_cancelled() {
             stop_sources.await.map_err(|_| anyhow::anyhow!("the sources did not stop in time"))??;
+            timeout_at(until, parts.shared.context.ended()).await.ok();
             parts.shared.writer.flush().await?;
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -212,6 +218,7 @@ impl Run {
         // What takes longer ends with the process, and the next start recovers.
         let (stopped, ()) = tokio::join!(stop_sources, loading.stop());
         stopped.map_err(|_| anyhow::anyhow!("the sources did not stop in time"))??;
+        timeout_at(until, parts.shared.context.ended()).await.ok();
         Ok(())
     }
 }

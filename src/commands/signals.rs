@@ -3,8 +3,8 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The exit code of a program that a second ctrl-c ended.
-const INTERRUPTED: i32 = 130;
+/// The exit code of a program that ctrl-c ended before it had done what it was to do.
+pub(super) const INTERRUPTED: i32 = 130;
 
 /// A token that the first signal cancels.
 ///

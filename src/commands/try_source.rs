@@ -5,8 +5,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::bail;
+use tokio::time::timeout;
 
 use crate::cli::Global;
 use crate::config::SourceConfig;
@@ -20,7 +22,7 @@ use crate::units::Span;
 use super::simulate::parse_span;
 use super::sources;
 use super::terminal::harmless;
-use super::{saved, suggest};
+use super::{saved, signals, suggest};
 
 /// How many records are shown with all their fields; of the others only what went wrong is.
 const ROWS_SHOWN: usize = 3;
@@ -28,6 +30,9 @@ const ROWS_SHOWN: usize = 3;
 const PAGES_SHOWN: usize = 3;
 /// How many faults, and how many records, are shown at most.
 const LINES_SHOWN: usize = 10;
+
+/// How long a source's program may take to end.
+const END_MAX: Duration = Duration::from_secs(5);
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
@@ -99,10 +104,19 @@ impl Try {
 impl Try {
     fn ask(&self, config: &SourceConfig, context: &Context) -> anyhow::Result<(Report, Option<String>)> {
         tokio::runtime::Runtime::new()?.block_on(async {
+            let stop = signals::stop_token()?;
             let mut source = config.open(context)?;
             let listen = config.schedule.is_none().then_some(self.listen.0);
-            let report = Report::of(&config.name, config.transform.as_ref(), source.as_mut(), listen, context).await;
+            let tried = Report::of(&config.name, config.transform.as_ref(), source.as_mut(), listen, context);
+            let report = tokio::select! {
+                report = tried => Some(report),
+                () = stop.cancelled() => None,
+            };
             let fetched = source.fetched();
+            drop(source);
+            timeout(END_MAX, context.ended()).await.ok();
+            // Ended in order: it leaves no program running.
+            let Some(report) = report else { std::process::exit(signals::INTERRUPTED) };
             if let Some(file) = &self.save {
                 saved::save(file, fetched.as_deref())?;
             }

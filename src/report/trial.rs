@@ -93,7 +93,11 @@ impl Report {
     ) -> Result<(), SourceError> {
         source.connect(None).await?;
         loop {
-            self.hear(source.explain().await?, transform, context).await;
+            let (batch, findings) = source.explain().await?;
+            let wait = batch.wait;
+            self.hear((batch, findings), transform, context).await;
+            // What wants to be left alone is not asked again and again.
+            tokio::time::sleep(wait).await;
         }
     }
 

@@ -139,6 +139,15 @@ fn sse_stream(base: &str) -> Value {
     })
 }
 
+/// A program with every key that takes a text.
+fn program() -> Value {
+    json!({
+        "kind": "exec", "command": ["sh", "-c", "echo no message; echo words >&2; sleep 1000", "name"], "env": { "KEY": "a" },
+        "folder": "/", "format": "singer", "config": { "key": "a" }, "catalog": { "streams": ["a"] }, "again": "1h",
+        "output": { "stream": "STREAM" },
+    })
+}
+
 /// The file of the service, without loaders: those come to stores that are not there.
 fn service(dir: &Path) -> Value {
     json!({
@@ -327,6 +336,36 @@ async fn a_secret_in_any_place_of_a_source_comes_out_nowhere() {
     })
     .await
     .unwrap();
+}
+
+#[test]
+fn a_secret_in_any_place_of_a_program_comes_out_nowhere() {
+    every_place(&program());
+}
+
+/// It is told to those whom it is for.
+#[test]
+fn a_program_gets_the_secrets_that_it_was_given() {
+    let tap = Tap::new();
+    let script = r#"for said in "$KEY" "$1" "$(cat "$3")"; do echo "$said" | md5sum; done; stat -c %a "$3" "$(dirname "$3")"; exec sleep 1000"#;
+    let source = json!({
+        "kind": "exec", "command": ["sh", "-c", script, "sh", "${CANARY_1}"], "env": { "KEY": "${CANARY_1}" },
+        "config": { "key": "${CANARY_1}" }, "format": "singer",
+    });
+    tap.source("s", &source.to_string());
+    let log = std::fs::File::create(tap.path("log")).unwrap();
+    let mut process = Process(command(&tap, &["run"]).stderr(log).stdout(Stdio::null()).spawn().unwrap());
+    wait_until("it has said everything", PATIENCE, || tap.count("_rejected/s") == 5);
+    process.terminate();
+    let said: Vec<String> =
+        tap.records("_rejected/s").iter().map(|reject| reject["data"]["raw"].as_str().unwrap().to_owned()).collect();
+    let sum = |text: &str| {
+        let mut md5sum = Command::new("md5sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut md5sum.stdin.take().unwrap(), text.as_bytes()).unwrap();
+        String::from_utf8(md5sum.wait_with_output().unwrap().stdout).unwrap().trim().to_owned()
+    };
+    let (plain, config) = (sum(&format!("{}\n", CANARIES[1])), sum(&format!("{}\n", json!({ "key": CANARIES[1] }))));
+    assert_eq!(said, [plain.as_str(), &plain, &config, "600", "700"], "{}", tap.log());
 }
 
 #[test]

@@ -64,6 +64,8 @@ mod json_api;
 mod x_stream;
 // The adapter `sse` against simulated servers, and one that nobody here wrote.
 mod exec;
+mod exec_ends;
+mod exec_taps;
 mod sse;
 // The adapter `websocket` likewise.
 mod websocket;

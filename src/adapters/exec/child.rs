@@ -1,50 +1,64 @@
 //! The program that runs.
 
 use std::collections::VecDeque;
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::process::Stdio;
+use std::io;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use serde_json::value::RawValue;
-use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{ChildStdout, Command};
+use tokio::task::{JoinHandle, unconstrained};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Exec, Format};
+use super::Exec;
+use super::ending::{Group, PATIENCE, Programs};
+use super::files;
+use crate::context::Context;
 use crate::secrets;
 
 /// What a program has of our own environment: what it needs to run at all, and none of the secrets that may be there.
 const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 
-/// How long a program may take to end that was told to, and how often it is looked at meanwhile.
-const PATIENCE: Duration = Duration::from_secs(1);
-const PAUSE: Duration = Duration::from_millis(10);
-
 /// So many lines of its standard error are kept for a person, of so many characters.
 const SAID_MAX: usize = 5;
 const SAID_CHARS_MAX: usize = 300;
 
+/// How much is read of a program that has ended; no pipe holds as much. Somebody else may go on writing into it for ever.
+const REST_MAX: usize = 4 << 20;
+
+/// The last lines of a standard error.
+type Said = Arc<Mutex<VecDeque<String>>>;
+
 /// A program. It ends with this, and everything that it has started in its process group.
 pub(super) struct Running {
-    child: Option<Child>,
+    group: Option<Group>,
+    context: Context,
     out: ChildStdout,
-    group: Option<Pid>,
-    /// The last lines of its standard error.
-    said: Arc<Mutex<VecDeque<String>>>,
-    /// Files that it was given.
-    _files: Option<TempDir>,
+    said: Said,
+    listening: Option<JoinHandle<()>>,
+    over: Option<Over>,
+}
+
+/// How and when the program itself ended. What it has started may still have its output.
+struct Over {
+    status: io::Result<ExitStatus>,
+    at: Instant,
+    /// How many bytes came since.
+    rest: usize,
+    is_killed: bool,
 }
 
 impl Running {
-    /// Starts it.
+    /// Starts it, once the one before has ended.
     ///
     /// # Errors
-    /// When it cannot be started.
-    pub(super) fn start(exec: &Exec, source: &str, state: Option<&RawValue>) -> anyhow::Result<Self> {
+    /// When it cannot be started, or the one before does not end.
+    pub(super) async fn start(exec: &Exec, context: &Context, state: Option<&RawValue>) -> anyhow::Result<Self> {
+        let place = context.shared::<Programs>().place(context.source()).await?;
         let (program, arguments) = exec.command.split_first().context("no program is named")?;
         let mut command = Command::new(program);
         command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -52,34 +66,81 @@ impl Running {
         command.envs(std::env::vars_os().filter(|(name, _)| PASSED_ON.iter().any(|known| name == known)));
         command.envs(&exec.env);
         if let Some(folder) = &exec.folder {
+            // What the system says would be that the program is not there.
+            let about = std::fs::metadata(Path::new(folder)).and_then(|about| match about.is_dir() {
+                true => Ok(()),
+                false => Err(io::ErrorKind::NotADirectory.into()),
+            });
+            about.with_context(|| format!("see `folder`: {folder} is no folder that tapline may look into"))?;
             command.current_dir(folder);
         }
-        let files = if exec.format == Format::Singer { give_files(&mut command, exec, state)? } else { None };
-        let mut child = command.spawn().with_context(|| format!("`{program}` cannot be started"))?;
+        let files = files::give(&mut command, exec, state)?;
+        let mut child = command.spawn().with_context(|| not_started(program))?;
         let out = child.stdout.take().context("it has no standard output")?;
-        let said = Arc::new(Mutex::new(VecDeque::new()));
-        if let Some(error) = child.stderr.take() {
-            tokio::spawn(listen(BufReader::new(error), source.to_owned(), Arc::clone(&said)));
-        }
-        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        Ok(Self { child: Some(child), out, group, said, _files: files })
+        let said = Said::default();
+        let listening = child
+            .stderr
+            .take()
+            .map(|error| tokio::spawn(listen(BufReader::new(error), context.source().to_owned(), Arc::clone(&said))));
+        let group = Some(Group::new(child, files, place)?);
+        Ok(Self { group, context: context.clone(), out, said, listening, over: None })
     }
 
-    /// What it has written next; nothing at its end. Cancel-safe.
+    /// What it has written next; nothing at its end. Once the program itself has ended, whoever else of its group has its
+    /// output is told to end, and only what is there by then is read. Cancel-safe.
     ///
     /// # Errors
     /// When the pipe breaks.
-    pub(super) async fn read(&mut self, bytes: &mut Vec<u8>) -> std::io::Result<usize> {
-        self.out.read_buf(bytes).await
+    pub(super) async fn read(&mut self, bytes: &mut Vec<u8>) -> io::Result<usize> {
+        let Some(group) = &mut self.group else { return Ok(0) };
+        loop {
+            let Some(over) = &mut self.over else {
+                let status = tokio::select! {
+                    biased;
+                    read = self.out.read_buf(bytes) => return read,
+                    status = group.wait() => status,
+                };
+                self.over = Some(Over { status, at: Instant::now(), rest: 0, is_killed: false });
+                group.tell(Signal::TERM);
+                continue;
+            };
+            let until = over.at + if over.is_killed { 2 * PATIENCE } else { PATIENCE };
+            // What is there already is read at once, also after that, and however long it was not asked for.
+            let read = timeout_at(until, unconstrained(self.out.read_buf(bytes))).await;
+            let is_much = over.rest > REST_MAX;
+            match read {
+                Ok(read) if !is_much => {
+                    over.rest += *read.as_ref().unwrap_or(&0);
+                    return read;
+                }
+                _ if over.is_killed => return Ok(0),
+                read => {
+                    group.tell(Signal::KILL);
+                    (over.is_killed, over.rest) = (true, 0);
+                    if let Ok(read) = read {
+                        return read;
+                    }
+                }
+            }
+        }
     }
 
     /// Waits for its end, and says how it was: nothing if it was good. Cancel-safe.
     pub(super) async fn end(&mut self) -> Option<anyhow::Error> {
-        let child = self.child.as_mut()?;
-        let status = child.wait().await;
+        let group = self.group.as_mut()?;
+        if self.over.is_none() {
+            let status = group.wait().await;
+            self.over = Some(Over { status, at: Instant::now(), rest: 0, is_killed: false });
+            group.tell(Signal::TERM);
+        }
+        // Its last words are still on their way. Somebody else may have its standard error, and keep it.
+        if let Some(listening) = &mut self.listening {
+            timeout(PATIENCE, listening).await.ok();
+            self.listening = None;
+        }
         let said: Vec<String> = self.said.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         let said = if said.is_empty() { String::new() } else { format!(": {}", said.join(" | ")) };
-        match status {
+        match self.over.take()?.status {
             Ok(status) if status.success() => None,
             Ok(status) => Some(anyhow!("the program ended with {status}{said}")),
             Err(error) => Some(anyhow!(error).context("the program's end cannot be waited for")),
@@ -88,60 +149,25 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// Ends it, while somebody waits: at the end of tapline nobody would be left to do it later.
     fn drop(&mut self) {
-        let (Some(mut child), Some(group)) = (self.child.take(), self.group) else { return };
-        let mut has_ended = || !matches!(child.try_wait(), Ok(None));
-        if has_ended() {
-            // What it has started may still be there; where nothing is, nobody has this number.
-            kill_process_group(group, Signal::KILL).ok();
-            return;
+        if let Some(group) = self.group.take() {
+            group.end(&self.context);
         }
-        kill_process_group(group, Signal::TERM).ok();
-        for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
-            if has_ended() {
-                break;
-            }
-            #[expect(clippy::disallowed_methods, reason = "there may be no runtime any more")]
-            std::thread::sleep(PAUSE);
-        }
-        kill_process_group(group, Signal::KILL).ok();
-        // Of one that was killed nothing is left to be waited for by others.
-        has_ended();
     }
 }
 
-/// The files of a Singer tap, which nobody else may read.
-fn give_files(command: &mut Command, exec: &Exec, state: Option<&RawValue>) -> anyhow::Result<Option<TempDir>> {
-    let given = [
-        ("--config", exec.config.as_ref().map(ToString::to_string)),
-        ("--catalog", exec.catalog.as_ref().map(ToString::to_string)),
-        ("--state", state.map(|state| state.get().to_owned())),
-    ];
-    if given.iter().all(|(_, text)| text.is_none()) {
-        return Ok(None);
-    }
-    let mode = std::fs::Permissions::from_mode(0o700);
-    let folder = tempfile::Builder::new()
-        .prefix("tapline-")
-        .permissions(mode)
-        .tempdir()
-        .context("no folder for the tap's files")?;
-    for (flag, text) in given {
-        let Some(text) = text else { continue };
-        let file = folder.path().join(flag.trim_start_matches('-'));
-        let mut options = std::fs::OpenOptions::new();
-        let opened = options.write(true).create_new(true).mode(0o600).open(&file);
-        opened
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .with_context(|| format!("{} cannot be written", file.display()))?;
-        command.arg(flag).arg(file);
-    }
-    Ok(Some(folder))
+/// Why a program may not have been started, beside what the system says of it.
+fn not_started(program: &str) -> String {
+    let why = if program.contains(char::is_whitespace) {
+        "each argument is an element of its own, as in `[ls, -l]`"
+    } else {
+        "write its whole path, if it is in no folder of `PATH`"
+    };
+    format!("see `command`: `{program}` cannot be started; {why}")
 }
 
 /// Puts what a program says on its standard error into the log.
-async fn listen(error: impl tokio::io::AsyncBufRead + Unpin, source: String, said: Arc<Mutex<VecDeque<String>>>) {
+async fn listen(error: impl AsyncBufRead + Unpin, source: String, said: Said) {
     // Bounded: a line without an end is taken in pieces.
     let mut error = error;
     let mut line = Vec::new();

@@ -28,14 +28,18 @@ impl Lines {
         Self { max, pending: Vec::new(), dropped: 0 }
     }
 
-    /// Takes what has come, and adds the lines that are whole by it. A carriage return before a line's end belongs to it.
-    pub(crate) fn push(&mut self, mut bytes: &[u8], lines: &mut Vec<Line>) {
+    /// Takes what has come, and adds the lines that are whole by it; an empty one is none. A carriage return before a line's
+    /// end belongs to it. Says whether a line ended, be it empty.
+    pub(crate) fn push(&mut self, mut bytes: &[u8], lines: &mut Vec<Line>) -> bool {
+        let mut has_ended = false;
         while let Some(at) = memchr(b'\n', bytes) {
             self.take(&bytes[..at]);
             lines.extend(self.end());
             bytes = &bytes[at + 1..];
+            has_ended = true;
         }
         self.take(bytes);
+        has_ended
     }
 
     /// The last line, of a program that has ended without one.
