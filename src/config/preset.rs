@@ -2,7 +2,8 @@
 //! has no code of its own; what the user's file says beside it counts more.
 //!
 //! In a preset `{name}` is a parameter of `with`: a text that is nothing else becomes the value, whatever it is, and a key
-//! whose parameter was not given is left out. An element of a list with `{name*}` in it is there once for each value.
+//! whose parameter was not given is left out. An element of a list with `{name*}` in it is there once for each value. A key with
+//! a `?` behind it is left out, with all that is in it, where a parameter anywhere in it was not given.
 
 use std::sync::LazyLock;
 
@@ -170,7 +171,12 @@ fn values(preset: &Preset, with: Option<&Node>) -> Result<Values, Vec<Problem>> 
 fn fill(node: &mut Node, values: &Values) -> bool {
     match &mut node.kind {
         Kind::Map(entries) => {
-            entries.retain_mut(|entry| fill(&mut entry.value, values));
+            entries.retain_mut(|entry| {
+                let whole = entry.key.strip_suffix('?').map(str::to_owned);
+                let is_whole = whole.is_none() || !lacks(&entry.value, values);
+                entry.key = whole.unwrap_or_else(|| std::mem::take(&mut entry.key));
+                is_whole && fill(&mut entry.value, values)
+            });
             true
         }
         Kind::List(items) => {
@@ -195,6 +201,16 @@ fn fill(node: &mut Node, values: &Values) -> bool {
             true
         }
         _ => true,
+    }
+}
+
+/// Whether a parameter in this part of a preset has no value.
+fn lacks(node: &Node, values: &Values) -> bool {
+    match &node.kind {
+        Kind::Text(text) => values.iter().any(|(name, value)| value.is_none() && text.contains(&format!("{{{name}}}"))),
+        Kind::Map(entries) => entries.iter().any(|entry| lacks(&entry.value, values)),
+        Kind::List(items) => items.iter().any(|item| lacks(item, values)),
+        _ => false,
     }
 }
 
@@ -318,6 +334,9 @@ mod tests {
         assert!(text.contains(r#"[{"type":"subscribe","symbol":"a"},{"type":"subscribe","symbol":"b"}]"#), "{text}");
         let text = expanded("preset: bluesky\nwith: { collections: [x] }\nquery: { cursor: \"5\" }\n");
         assert!(text.contains(r#""query":{"wantedCollections":["x"],"cursor":"5"}"#), "{text}");
+        assert!(!text.contains("dictionary"), "all of it is left out: {text}");
+        let text = expanded("preset: bluesky\nwith: { dictionary: d.zdict }\n");
+        assert!(text.contains(r#""dictionary":{"from":"d.zdict","query":"compress","value":"true"}"#), "{text}");
         let text = expanded("preset: wikimedia\nwith: { contact: me@example.com, streams: [a, b] }\n");
         assert!(text.contains("/v2/stream/a,b") && text.contains("tapline (me@example.com)"), "{text}");
         assert!(text.contains(r#""start":{"query":{}}"#), "what was not given is left out: {text}");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
-use tapline::simulator::websocket::{Connection, Fault, Settings, Websocket};
+use tapline::simulator::websocket::{Connection, Fault, Settings, Websocket, dictionary};
 
 use crate::support::gaps::time;
 use crate::support::tap::{PATIENCE, Process, Tap, pause, wait_until};
@@ -489,4 +489,105 @@ async fn presets_understand_their_servers() {
     assert_eq!(target("/subscribe"), "/subscribe?wantedCollections=app.bsky.feed.post");
     assert_eq!(target("/finnhub"), "/finnhub?token=t0ken");
     assert!(!tap.log().contains("t0ken"), "a token is nowhere");
+}
+
+/// Jetstream v1 compresses with a dictionary that its users have as a file.
+#[tokio::test(flavor = "multi_thread")]
+async fn jetstream_is_read_compressed_whatever_goes_wrong() {
+    let server = server(Settings { piece: 13, ..Settings::default() }).await;
+    let tap = Tap::new();
+    let file = tap.path("jetstream.zdict");
+    std::fs::write(&file, dictionary(20_261_123)).unwrap();
+    let with = format!("with: {{ dictionary: {} }}\n", file.display());
+    let keys =
+        format!("preset: bluesky\n{with}url: {}\nconnects: {{ max: 100000, per: 1m }}\n", server.url("/subscribe"));
+    tap.source("s", &keys);
+    let mut process = tap.run();
+    wait_until("it is connected", LONG, || is_connected(&server));
+    pause(Duration::from_millis(300));
+    server.publish();
+    wait_until("the first is there", LONG, || tap.count("s") == 1);
+    server.set_faults("2%:torn, 2%:reset, 3%:twice, 3%:fragments, 2%:garbage".parse().unwrap());
+    for _ in 0..300 {
+        server.publish();
+        pause(Duration::from_millis(2));
+    }
+    wait_until("all are there", LONG, || tap.count("s") >= 301);
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    assert_exactly(&of_jetstream(&tap), &all(&server));
+    let connections = server.connections();
+    assert!(connections.iter().all(|known| known.target.contains("compress=true")), "{:?}", connections[0].target);
+    assert!(connections.iter().map(|known| known.packed).sum::<u64>() >= 301);
+}
+
+/// Jetstream v2 has the dictionary itself. When it has another, that is fetched; when it does not take it, or has none, messages
+/// come as they are; a cursor that is too old is told from both.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dictionary_is_fetched_and_fetched_again() {
+    let server = server(Settings { kept: 5, ..Settings::default() }).await;
+    let tap = Tap::new();
+    let (url, base) =
+        (server.url("/xrpc/network.bsky.jetstream.subscribeEvents"), server.url("").replace("ws:", "http:"));
+    let from = format!("{base}/xrpc/network.bsky.jetstream.getZstdDictionary");
+    tap.source("s", &format!(
+        "preset: bluesky_v2\nwith: {{ host: a.example }}\nurl: {url}\ndictionary: {{ from: \"{from}\" }}\nconnects: {{ max: 100000, per: 1m }}\n"
+    ));
+    let mut process = tap.run();
+    wait_until("it is connected", LONG, || is_connected(&server));
+    pause(Duration::from_millis(300));
+    let target = || server.connections().last().unwrap().clone();
+    let why = |tap: &Tap| {
+        let notes = entries(tap, "control");
+        notes.iter().map(|note| note["data"]["why"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let mut sent = 0;
+    let mut next = |is_packed: bool| {
+        server.publish();
+        sent += 1;
+        wait_until("it is there", LONG, || tap.count("s") == sent);
+        assert_eq!(target().packed > 0, is_packed, "{:?}", server.connections());
+    };
+    let again = |count: usize| {
+        // What was read is committed, so that it is gone on from.
+        pause(Duration::from_millis(500));
+        server.fault_now(Fault::Reset);
+        wait_until("it is connected again", LONG, || server.connections().len() >= count && is_connected(&server));
+        pause(Duration::from_millis(300));
+    };
+    next(true);
+    assert!(target().target.ends_with("zstdDictionary=20261123"), "{}", target().target);
+    server.set(|settings| settings.dictionary = Some(77));
+    again(3);
+    next(true);
+    assert!(target().target.contains("zstdDictionary=77") && why(&tap).is_empty(), "{:?}", why(&tap));
+    server.set(|settings| settings.refuses_dictionary = true);
+    again(5);
+    next(false);
+    assert!(why(&tap)[0].contains("does not take the dictionary") && why(&tap)[0].contains("UnknownZstdDictionary"));
+    process.kill();
+    server.set(|settings| (settings.dictionary, settings.refuses_dictionary) = (None, false));
+    let before = server.connections().len();
+    let mut process = tap.run();
+    wait_until("it is connected", LONG, || server.connections().len() > before && is_connected(&server));
+    pause(Duration::from_millis(300));
+    next(false);
+    assert!(why(&tap).last().unwrap().contains("answers 404"), "{:?}", why(&tap));
+    assert!(entries(&tap, "not_filled").is_empty());
+    process.kill();
+    // Both are gone: the dictionary that it had, and the place.
+    server.set(|settings| settings.dictionary = Some(78));
+    for _ in 0..20 {
+        server.publish();
+    }
+    let before = server.connections().len();
+    let mut process = tap.run();
+    wait_until("it is connected", LONG, || server.connections().len() > before && is_connected(&server));
+    pause(Duration::from_millis(300));
+    next(true);
+    wait_until("the lost place is said", LONG, || !entries(&tap, "not_filled").is_empty());
+    let not_filled = entries(&tap, "not_filled");
+    assert!(not_filled[0]["data"]["why"].as_str().unwrap().contains("CursorTooOld"), "{not_filled:?}");
+    assert!(server.connections().len() - before <= 3, "no tight loop: {:?}", server.connections());
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    assert_eq!(tap.count("_rejected/s"), 0);
 }

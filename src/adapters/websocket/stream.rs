@@ -1,5 +1,6 @@
 //! A websocket as a source.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub(super) struct Stream {
     ending: Option<SourceError>,
     notes: Vec<Note>,
     undated: Option<String>,
+    /// Why messages were not compressed on the connection before.
+    plain_because: Option<String>,
 }
 
 /// What is made of messages.
@@ -84,9 +87,7 @@ impl Source for Stream {
             return Err(refused.error);
         }
         let now = self.context.now();
-        let why =
-            std::error::Error::source(&refused.error).map_or_else(|| refused.error.to_string(), ToString::to_string);
-        self.notes.push(not_filled(self.spot.heard_at.unwrap_or(now), now, &why));
+        self.notes.push(not_filled(self.spot.heard_at.unwrap_or(now), now, &refused.words()));
         self.spot = spot;
         Ok(())
     }
@@ -133,14 +134,25 @@ impl Stream {
             ending: None,
             notes: Vec::new(),
             undated: None,
+            plain_because: None,
         }
     }
 
     async fn make(&mut self, spot: Spot) -> Result<(), NotOpen> {
         let made = open(Arc::clone(&self.terms), self.context.clone(), spot).await?;
         self.rotate_at = self.terms.rotate.map(|age| made.since + age);
+        self.say_plain(&made);
         self.open = Some(made);
         Ok(())
+    }
+
+    /// Says that messages are not compressed, once for each reason.
+    fn say_plain(&mut self, made: &Open) {
+        if self.plain_because != made.plain_because {
+            let why = made.plain_because.as_ref().map(|why| format!("messages are not compressed: {why}"));
+            self.notes.extend(why.map(|why| Note::new("control", json!({ "why": why, "ends": false }))));
+            self.plain_because.clone_from(&made.plain_because);
+        }
     }
 
     /// Begins to make a new connection once this one is old.
@@ -193,6 +205,7 @@ impl Stream {
         match made {
             Ok(new) => {
                 self.rotate_at = self.terms.rotate.map(|age| new.since + age);
+                self.say_plain(&new);
                 let old = self.open.replace(new);
                 self.old = old.map(|old| (old, Instant::now() + OVERLAP_MAX));
                 self.notes.push(Note::new(
@@ -264,8 +277,8 @@ impl Stream {
         let terms = Arc::clone(&self.terms);
         taking.messages += 1;
         let text = match incoming {
-            Incoming::Text(text) => std::borrow::Cow::Borrowed(text.as_str()),
-            Incoming::Binary(bytes) => match terms.decode.text(bytes) {
+            Incoming::Text(text) => Cow::Borrowed(text.as_str()),
+            Incoming::Binary(bytes) => match self.decoded(bytes, is_old) {
                 Ok(Some(text)) => text,
                 Ok(None) => return,
                 Err(why) => {
@@ -288,6 +301,11 @@ impl Stream {
                 taking.made.rejects.push(Reject::new(Outcome::Invalid, None, why, &text));
             }
         }
+    }
+
+    fn decoded<'b>(&mut self, bytes: &'b [u8], is_old: bool) -> Result<Option<Cow<'b, str>>, String> {
+        let open = if is_old { self.old.as_mut().map(|(old, _)| old) } else { self.open.as_mut() };
+        open.map_or(Ok(None), |open| open.decode.text(bytes))
     }
 
     fn take_json(&mut self, terms: &Terms, message: &RawValue, is_old: bool, taking: &mut Taking) {
