@@ -9,7 +9,6 @@ pub(crate) mod checks;
 mod decode;
 mod dictionary;
 mod open;
-mod resume;
 mod sequence;
 mod settings;
 mod socket;

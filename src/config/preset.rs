@@ -120,24 +120,33 @@ pub(super) fn expand(reading: &mut Reading<'_>) {
         return reading
             .add([Problem::new(["kind"], "a preset says itself what kind of source it is; leave the key out")]);
     }
-    match values(preset, entry(&reading.tree, "with")) {
+    match values(preset, entry(&reading.tree, "with"), named.place) {
         Err(problems) => reading.add(problems),
         Ok(values) => {
             let mut source = preset.source.clone();
-            fill(&mut source, &values);
             stand_at(&mut source, named.place);
+            fill(&mut source, &values);
             let Kind::Map(own) = &mut reading.tree.kind else { return };
             own.retain(|entry| entry.key != "preset" && entry.key != "with");
             merge(&mut source, std::mem::take(own));
             reading.tree.kind = source.kind;
+            reading.filled = Some(Filled { preset: preset.name, place: named.place, tree: reading.tree.clone() });
         }
     }
+}
+
+/// A file with its preset written out. What stands at `place`, where the preset is named, is the preset's own; everything else
+/// is where the user wrote it.
+pub(super) struct Filled {
+    pub(super) preset: &'static str,
+    pub(super) place: Place,
+    pub(super) tree: Node,
 }
 
 type Values = Vec<(String, Option<Node>)>;
 
 /// The values of a preset's parameters.
-fn values(preset: &Preset, with: Option<&Node>) -> Result<Values, Vec<Problem>> {
+fn values(preset: &Preset, with: Option<&Node>, place: Place) -> Result<Values, Vec<Problem>> {
     let mut problems = Vec::new();
     let given = with.map(Node::entries).unwrap_or_default();
     let known = || preset.parameters.iter().map(|parameter| parameter.name.as_str());
@@ -162,20 +171,31 @@ fn values(preset: &Preset, with: Option<&Node>) -> Result<Values, Vec<Problem>> 
             let message = format!("`{}` needs `{}`: {}", preset.name, parameter.name, parameter.about);
             problems.push(Problem::new(["with"], message));
         }
-        values.push((parameter.name.clone(), value.or_else(|| parameter.node.clone())));
+        let default = || {
+            let mut node = parameter.node.clone()?;
+            stand_at(&mut node, place);
+            Some(node)
+        };
+        values.push((parameter.name.clone(), value.or_else(default)));
     }
     if problems.is_empty() { Ok(values) } else { Err(problems) }
 }
 
 /// Puts values into a preset. Whether there is anything left of this part of it.
 fn fill(node: &mut Node, values: &Values) -> bool {
+    let own = node.place;
     match &mut node.kind {
         Kind::Map(entries) => {
             entries.retain_mut(|entry| {
                 let whole = entry.key.strip_suffix('?').map(str::to_owned);
                 let is_whole = whole.is_none() || !lacks(&entry.value, values);
                 entry.key = whole.unwrap_or_else(|| std::mem::take(&mut entry.key));
-                is_whole && fill(&mut entry.value, values)
+                let is_there = is_whole && fill(&mut entry.value, values);
+                if !matches!(entry.value.kind, Kind::Map(_)) {
+                    // What is wrong with a parameter is said where it is.
+                    entry.place = entry.value.place;
+                }
+                is_there
             });
             true
         }
@@ -196,6 +216,9 @@ fn fill(node: &mut Node, values: &Values) -> bool {
                 if text.contains(&mark) {
                     let Some(value) = value else { return false };
                     *text = text.replace(&mark, &shown(value));
+                    if node.place == own {
+                        node.place = value.place;
+                    }
                 }
             }
             true
@@ -271,7 +294,10 @@ fn merge(preset: &mut Node, own: Vec<Entry>) {
         match entries.iter_mut().find(|known| known.key == entry.key) {
             Some(known) => match (&known.value.kind, entry.value.kind) {
                 (Kind::Map(_), Kind::Map(own)) => merge(&mut known.value, own),
-                (_, kind) => known.value = Node { place: entry.value.place, kind },
+                (_, kind) => {
+                    known.value = Node { place: entry.value.place, kind };
+                    known.place = entry.place;
+                }
             },
             None => entries.push(entry),
         }
@@ -352,6 +378,9 @@ mod tests {
             "preset: usgs\nwith: all_day",
             "kind: sse\nurl: http://a/\nwith: { a: b }",
             "preset: usgs\nevery: 1m\nurll: x",
+            "preset: bluesky\nwith:\n  host: \"a b\"\n",
+            "preset: bluesky\nwith:\n  collections: [ x ]\nbinary: gzip\nwith_more: 1\n",
+            "preset: bluesky\nwith:\n  dictionary: 7\n",
         ]
         .map(wrong)
         .into();

@@ -126,6 +126,8 @@ pub struct Settings {
     pub dictionary: Option<u32>,
     /// Whether it knows nothing of it when it is asked for messages.
     pub refuses_dictionary: bool,
+    /// Whether it takes any place for now, as one that has lost its memory does.
+    pub forgets: bool,
 }
 
 impl Default for Settings {
@@ -142,6 +144,7 @@ impl Default for Settings {
             flood: 0,
             dictionary: Some(compress::NUMBER),
             refuses_dictionary: false,
+            forgets: false,
         }
     }
 }

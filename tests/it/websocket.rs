@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 use tapline::simulator::websocket::{Connection, Fault, Settings, Websocket, dictionary};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::gaps::time;
 use crate::support::tap::{PATIENCE, Process, Tap, pause, wait_until};
@@ -398,6 +400,143 @@ async fn what_cannot_be_got_again_is_in_the_ledger() {
         let is_known = gaps.iter().any(|(from, to)| logged.at >= *from - moment && logged.at <= *to + moment);
         assert!(is_known, "number {} of {} is missing, and in no gap of {gaps:?}", logged.number, logged.at);
     }
+}
+
+/// A server that says these messages on each connection, to whoever has said something first, and then waits.
+async fn saying(messages: Vec<String>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let messages = messages.clone();
+            tokio::spawn(async move {
+                let Ok(mut socket) = tokio_tungstenite::accept_async(socket).await else { return };
+                socket.next().await;
+                for message in messages {
+                    if socket.send(Message::text(message)).await.is_err() {
+                        return;
+                    }
+                }
+                while let Some(Ok(_)) = socket.next().await {}
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_before_an_agreement_is_kept_up_to_a_bound() {
+    let large = |megabytes: usize| (0..megabytes).map(|n| format!("{{\"n\":{n},\"x\":\"{}\"}}", "x".repeat(1 << 20)));
+    let ack = || std::iter::once("{\"ok\":true}".to_owned());
+    let kept = saying(large(5).chain(ack()).collect()).await;
+    let flooded = saying(large(12).chain(ack()).collect()).await;
+    let tap = Tap::new();
+    for (name, url) in [("s", flooded), ("kept", kept)] {
+        let keys = "id: /n\nsubscribe: [{ op: all }]\nack: { /ok: { exists: true } }\n";
+        tap.source(name, &format!("kind: websocket\nurl: {url}\n{keys}"));
+    }
+    let mut process = tap.run();
+    wait_until("what came before the agreement is there", LONG, || tap.count("kept") == 5);
+    wait_until("the bound is said", LONG, || tap.log().contains("bytes came before what was said was agreed to"));
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    assert_eq!((tap.count("s"), tap.count("kept")), (0, 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_hole_of_many_is_noted() {
+    let url = saying((1..=350).map(|n| format!("{{\"n\":{}}}", n * 3)).collect()).await;
+    let tap = Tap::new();
+    let keys = "id: /n\nsubscribe: [{ op: all }]\nsequence: /n\n";
+    tap.source("s", &format!("kind: websocket\nurl: {url}\n{keys}"));
+    let mut process = tap.run();
+    wait_until("all are there", LONG, || tap.count("s") == 350);
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    let bounds: Vec<_> = entries(&tap, "hole").iter().map(|hole| hole["data"]["first"].as_u64().unwrap()).collect();
+    assert_eq!(bounds, (1..350).map(|n| n * 3 + 1).collect::<Vec<u64>>());
+    let output = tap.command(&["coverage", "s", "--json"]).output().unwrap();
+    let coverage: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((coverage["holes"].as_u64(), coverage["missing"].as_u64()), (Some(349), Some(698)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sequences_that_are_too_many_are_said_once_not_to_be_watched() {
+    let all = |n: u64| (0..1200).map(move |key| format!("{{\"key\":\"k{key:04}\",\"n\":{n}}}"));
+    let url = saying(all(1).chain(all(3)).collect()).await;
+    let tap = Tap::new();
+    let keys = "id: [/key, /n]\nsubscribe: [{ op: all }]\nsequence: { at: /n, per: /key }\n";
+    tap.source("s", &format!("kind: websocket\nurl: {url}\n{keys}"));
+    let mut process = tap.run();
+    wait_until("all are there", LONG, || tap.count("s") == 2400);
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    assert_eq!(entries(&tap, "hole").len(), 1000);
+    let said = entries(&tap, "control");
+    assert!(
+        said.len() == 1 && said[0]["data"]["why"].as_str().unwrap().contains("more than 1000 sequences"),
+        "{said:?}"
+    );
+}
+
+/// A server whose numbers begin anew does not fill what was missed, and its new numbers are gone on from.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_that_begin_anew_fill_nothing() {
+    let before = server(Settings::default()).await;
+    let tap = Tap::new();
+    tap.source("s", &source(&before, "/plain", PLAIN));
+    let mut process = tap.run();
+    wait_until("it is connected", LONG, || is_connected(&before));
+    pause(Duration::from_millis(300));
+    for _ in 0..5000 {
+        before.publish();
+    }
+    wait_until("they are there", LONG, || tap.count("s") == 5000);
+    pause(Duration::from_millis(700));
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    // The same upstream, which has lost its memory: to ask it for 5000 brings what is new, from 1 on.
+    let after = server(Settings { forgets: true, ..Settings::default() }).await;
+    tap.source("s", &source(&after, "/plain", PLAIN));
+    let mut process = tap.run();
+    wait_until("it is connected", LONG, || is_connected(&after));
+    pause(Duration::from_millis(300));
+    wait_until("it is said", LONG, || {
+        after.publish();
+        pause(Duration::from_millis(50));
+        !entries(&tap, "not_filled").is_empty()
+    });
+    after.fault_now(Fault::Reset);
+    wait_until("it is connected again", LONG, || after.connections().len() >= 2 && is_connected(&after));
+    let target = after.connections().last().unwrap().target.clone();
+    let cursor: u64 = target.rsplit_once("cursor=").unwrap().1.parse().unwrap();
+    assert!(cursor < 5000, "it goes on from the new numbers: {target}");
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    assert!(entries(&tap, "not_filled")[0]["data"]["why"].as_str().unwrap().contains("counts anew"));
+}
+
+/// What a filter drops is counted by the key that says so, everywhere where somebody may look.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_wanted_is_counted() {
+    let messages = (0..20).map(|n| format!("{{\"n\":{n},\"type\":\"{}\"}}", if n < 5 { "heartbeat" } else { "trade" }));
+    let url = saying(messages.collect()).await;
+    let tap = Tap::new();
+    let keys =
+        "id: /n\nsubscribe: [{ op: all }]\nignore: [{ /type: heartbeat }]\ntransform: { filter: { /typo: trade } }\n";
+    tap.source("s", &format!("kind: websocket\nurl: {url}\n{keys}"));
+    let file = tap.path("sources/s.yaml");
+    let output = tap.command(&["try", file.to_str().unwrap(), "--listen", "2s"]).output().unwrap();
+    let tried = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(tried.contains("ignored  5 by `ignore`, 15 by `transform.filter`"), "{tried}");
+    let mut process = tap.run();
+    let status = || {
+        let output = tap.command(&["status", "--json"]).output().unwrap();
+        let lines = String::from_utf8(output.stdout).unwrap();
+        serde_json::from_str::<Value>(lines.lines().last().unwrap()).unwrap()
+    };
+    let expected = serde_json::json!({ "ignore": 5, "transform.filter": 15 });
+    wait_until("status has them", LONG, || status()["ignored"] == expected);
+    let words = tap.command(&["status"]).output().unwrap().stdout;
+    let words = String::from_utf8(words).unwrap();
+    assert!(words.contains("ignored: 5 by `ignore`, 15 by `transform.filter`"), "{words}");
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    assert_eq!((tap.count("s"), tap.count("_rejected/s")), (0, 0));
 }
 
 /// A server that nobody here wrote: the library `websockets` for Python, which pings, and closes each connection after some

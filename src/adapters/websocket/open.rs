@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use data_encoding::BASE64;
-use http::StatusCode;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -16,7 +15,6 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::Websocket;
 use super::decode::Decode;
 use super::dictionary::{Dictionary, Held};
-use super::resume::{Resumed, Spot};
 use super::sequence::Sequences;
 use super::settings::{Format, ResumeKeys, SequenceScope};
 use super::socket::{Incoming, Socket, Watch};
@@ -25,6 +23,7 @@ use crate::fetch::Request;
 use crate::fetch::live::NotOpen;
 use crate::fetch::upgrade::Handshake;
 use crate::message::{Condition, Places, Reader};
+use crate::resume::{Resumed, Spot, is_about_the_place};
 use crate::source::SourceError;
 
 /// So many messages are said at once; then one each quarter of a second, because servers count them (Binance takes five a
@@ -206,7 +205,8 @@ async fn connect(terms: &Terms, context: &Context, spot: &Spot, held: Option<&He
     }
     let mut decode = Decode::new(terms.settings.binary, held.map(|held| held.bytes.as_slice()), terms.message_max)?;
     let early = agreed(terms, &mut socket, &mut decode).await?;
-    let resumed = if is_asked { Resumed::new(spot, context.now()) } else { None };
+    let rewind = terms.resume.as_ref().filter(|_| is_asked).map(|(_, keys)| keys.rewind);
+    let resumed = rewind.and_then(|rewind| Resumed::new(spot, rewind, context.now()));
     Ok(Open {
         socket,
         decode,
@@ -248,9 +248,4 @@ async fn agreed(terms: &Terms, socket: &mut Socket, decode: &mut Decode) -> Resu
         }
     }
     Ok(early)
-}
-
-/// Statuses by which a server may say that it cannot go on from there.
-pub(super) fn is_about_the_place(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 400 | 410 | 416 | 422)
 }

@@ -82,7 +82,8 @@ async fn session(
         let log: Vec<Logged> = state.log.iter().copied().collect();
         let from = shape.map_or(Err((404, "not found".to_owned())), |shape| {
             let packer = packer(shape, asked, &state.settings)?;
-            Ok((shape.from(asked, &log)?, packer))
+            let from = if state.settings.forgets { None } else { shape.from(asked, &log)? };
+            Ok((from, packer))
         });
         let settings = state.settings.clone();
         // It comes once.
