@@ -1,9 +1,11 @@
 //! What an adapter extracts: items, and rejects, which are items that could not become records.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::source::Outcome;
@@ -48,6 +50,50 @@ impl Reject {
     /// Makes a reject whose raw text is cut at a character, never in one.
     pub fn new(outcome: Outcome, field: Option<String>, reason: impl Into<String>, raw: &str) -> Self {
         Self { outcome, field, reason: reason.into(), raw: cut_raw(raw).to_owned(), page: None }
+    }
+}
+
+/// What a source's file says is not wanted: messages and items that become neither records nor rejects, counted by the key
+/// that says so. A filter that lets nothing pass would else look like an upstream that says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Ignored(BTreeMap<String, u64>);
+
+impl Ignored {
+    /// Counts some more by this key.
+    pub fn add(&mut self, key: &str, count: u64) {
+        match self.0.get_mut(key) {
+            Some(known) => *known = known.saturating_add(count),
+            None if count > 0 => drop(self.0.insert(key.to_owned(), count)),
+            None => {}
+        }
+    }
+
+    /// Counts those of another.
+    pub fn extend(&mut self, other: &Self) {
+        other.iter().for_each(|(key, count)| self.add(key, count));
+    }
+
+    /// Each key with its count, in alphabetical order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(key, count)| (key.as_str(), *count))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.0.values().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+}
+
+impl fmt::Display for Ignored {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let each: Vec<String> = self.iter().map(|(key, count)| format!("{count} by `{key}`")).collect();
+        out.write_str(&each.join(", "))
     }
 }
 

@@ -31,6 +31,7 @@ pub mod pipeline;
 pub mod reach;
 pub mod record;
 pub mod report;
+pub mod resume;
 pub mod retry_after;
 pub mod scratch;
 pub mod seal;

@@ -19,7 +19,7 @@ pub use self::find::{Found, Places};
 pub use self::identity::Identity;
 pub use self::keys::{IdKeys, MessageKeys, PublishedKeys, PublishedMap, TypeKeys, TypeMap};
 pub use self::place::Place;
-use crate::item::{Item, Reject, cut_raw, keep_json};
+use crate::item::{Ignored, Item, Reject, cut_raw, keep_json};
 use crate::moment::Moments;
 use crate::outcome::Outcome;
 use crate::source::Ailment;
@@ -68,6 +68,8 @@ pub struct Made {
     pub rejects: Vec<Reject>,
     /// The last value that should have said when something happened, and did not. The record has no `published_at`.
     pub undated: Option<String>,
+    /// What is not wanted.
+    pub ignored: Ignored,
 }
 
 impl Reader {
@@ -95,6 +97,7 @@ impl Reader {
     /// Adds what a message brings, in which this was found. Whether it was none of those that are ignored.
     pub fn make(&self, message: &RawValue, found: &Found<'_>, kind: &Kind, made: &mut Made) -> bool {
         if self.ignored.iter().any(|condition| condition.is_met(found)) {
+            made.ignored.add("ignore", 1);
             return false;
         }
         let kind = match &self.record_type {

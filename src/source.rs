@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::context::Context;
 use crate::cursor::{Cursor, Recall};
-use crate::item::{Change, Finding, Item, Reject, Suggestion};
+use crate::item::{Change, Finding, Ignored, Item, Reject, Suggestion};
 pub use crate::opener::{Adapter, Opener, ParseSettings};
 pub use crate::outcome::Outcome;
 
@@ -186,6 +186,8 @@ pub struct Batch {
     pub outcome: Option<Outcome>,
     /// What changed upstream, at the first tick that is not as it should be.
     pub change: Option<Box<Change>>,
+    /// What came and is not wanted.
+    pub ignored: Ignored,
 }
 
 impl Batch {

@@ -15,7 +15,7 @@ use self::edit::{Edit, Pick};
 use self::jq::Program;
 pub use self::keys::{PickKeys, StepKeys, TransformKeys};
 use self::worker::Worker;
-use crate::item::{Item, Reject};
+use crate::item::{Ignored, Item, Reject};
 use crate::message::{Condition, Places};
 use crate::outcome::Outcome;
 use crate::source::Batch;
@@ -63,7 +63,7 @@ impl Transform {
             return;
         }
         let items = std::mem::take(&mut batch.items);
-        let (items, rejects) = match &self.worker {
+        let done = match &self.worker {
             None => run(&self.steps, items),
             Some(worker) => {
                 let doubles = items.clone();
@@ -74,15 +74,12 @@ impl Transform {
                 }
             }
         };
-        batch.items = items;
-        batch.rejects.extend(rejects);
+        done.put(batch);
     }
 
     /// The same at once, and for as long as it takes.
     pub fn apply_here(&self, batch: &mut Batch) {
-        let (items, rejects) = run(&self.steps, std::mem::take(&mut batch.items));
-        batch.items = items;
-        batch.rejects.extend(rejects);
+        run(&self.steps, std::mem::take(&mut batch.items)).put(batch);
     }
 
     /// Of an expression that does not end, nothing more is asked.
@@ -98,32 +95,50 @@ impl Transform {
 
 fn rejected(items: &[Item], why: &str) -> Done {
     let reject = |item: &Item| Reject::new(Outcome::Invalid, Some("transform".into()), why, item.data.get());
-    (Vec::new(), items.iter().map(reject).collect())
+    Done { rejects: items.iter().map(reject).collect(), ..Done::default() }
 }
 
-/// What became of items: those that go on, and those that cannot.
-type Done = (Vec<Item>, Vec<Reject>);
+/// What became of items: those that go on, those that cannot, and those that are not wanted.
+#[derive(Default)]
+struct Done {
+    items: Vec<Item>,
+    rejects: Vec<Reject>,
+    ignored: Ignored,
+}
+
+impl Done {
+    fn put(self, batch: &mut Batch) {
+        batch.items = self.items;
+        batch.rejects.extend(self.rejects);
+        batch.ignored.extend(&self.ignored);
+    }
+}
 
 fn run(steps: &Steps, items: Vec<Item>) -> Done {
-    let (mut done, mut rejects) = (Vec::with_capacity(items.len()), Vec::new());
+    let mut done = Done { items: Vec::with_capacity(items.len()), ..Done::default() };
+    let mut ignored = vec![0; steps.len()];
     for item in items {
         let mut waiting = vec![(0, item)];
         while let Some((at, item)) = waiting.pop() {
             let Some((name, step)) = steps.get(at) else {
-                done.push(item);
+                done.items.push(item);
                 continue;
             };
             match step.apply(item) {
                 Ok(Outgoing::One(item)) => waiting.push((at + 1, item)),
+                Ok(Outgoing::Many(items)) if items.is_empty() => ignored[at] += 1,
                 Ok(Outgoing::Many(items)) => waiting.extend(items.into_iter().rev().map(|item| (at + 1, item))),
                 Err((item, why)) => {
                     let field = Some(format!("transform.{name}"));
-                    rejects.push(Reject::new(Outcome::Invalid, field, why, item.data.get()));
+                    done.rejects.push(Reject::new(Outcome::Invalid, field, why, item.data.get()));
                 }
             }
         }
     }
-    (done, rejects)
+    for ((name, _), count) in steps.iter().zip(ignored) {
+        done.ignored.add(&format!("transform.{name}"), count);
+    }
+    done
 }
 
 impl Step {

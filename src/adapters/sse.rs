@@ -9,7 +9,6 @@
 pub(crate) mod checks;
 mod parse;
 mod records;
-mod resume;
 mod settings;
 mod stream;
 

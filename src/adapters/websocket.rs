@@ -7,8 +7,8 @@
 #[cfg(any(test, fuzzing))]
 pub(crate) mod checks;
 mod decode;
+mod dictionary;
 mod open;
-mod resume;
 mod sequence;
 mod settings;
 mod socket;
@@ -23,7 +23,9 @@ use serde_json::Value;
 use url::Url;
 
 use self::open::Terms;
-pub use self::settings::{Binary, Format, ResumeKeys, SequenceKeys, SequenceMap, SequenceScope};
+pub use self::settings::{
+    Binary, DictionaryKeys, DictionaryMap, Format, ResumeKeys, SequenceKeys, SequenceMap, SequenceScope,
+};
 use self::stream::Stream;
 use crate::context::Context;
 use crate::fetch::{AskKeys, Request, page_url};
@@ -81,9 +83,10 @@ pub struct Websocket {
     /// What binary messages are: the same as those of text (`plain`, the default), compressed with `zstd` or `gzip`, or `ignore`.
     #[serde(default)]
     pub binary: Binary,
-    /// The file of the dictionary that `binary: zstd` was made with.
+    /// The dictionary that `binary: zstd` is made with: a file, an address that it is fetched from, or `{ from: https://…, query:
+    /// zstdDictionary }`, where compressed messages come only from a server that is asked by this parameter for them.
     #[serde(default)]
-    pub dictionary: Option<String>,
+    pub dictionary: Option<DictionaryKeys>,
     /// A number that goes up by one with each message, by which a hole is seen: `/sequence_num`, or `{ at: /t, per: /s, across:
     /// stream }` for one that outlives connections, of each `/s`.
     #[serde(default)]
@@ -224,6 +227,7 @@ impl Settings for Websocket {
         problems.extend(self.foreign_problems());
         problems.extend(self.message.problems());
         problems.extend(self.condition_problems());
+        problems.extend(self.dictionary.iter().flat_map(DictionaryKeys::problems));
         problems.extend(self.sequence.iter().flat_map(SequenceKeys::problems));
         problems.extend(self.resume.iter().flat_map(ResumeKeys::problems));
         problems.extend(self.stream_problems());
@@ -231,7 +235,8 @@ impl Settings for Websocket {
     }
 
     fn upstream(&self) -> Vec<Url> {
-        self.address().into_iter().collect()
+        let dictionary = self.dictionary.iter().filter_map(|keys| keys.0.address());
+        [self.address()].into_iter().chain(dictionary).flatten().collect()
     }
 
     fn open(self, context: &Context) -> anyhow::Result<Box<dyn Source>> {

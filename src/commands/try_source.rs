@@ -165,6 +165,9 @@ fn write_text(report: &Report, out: &mut String) -> std::fmt::Result {
         writeln!(out, "record   {}", harmless(record.get()))?;
     }
     write_more(out, report.records.len(), "records")?;
+    if !report.ignored.is_empty() {
+        writeln!(out, "ignored  {}", harmless(&report.ignored.to_string()))?;
+    }
     if let Some(error) = &report.error {
         writeln!(out, "error    {}", harmless(error))?;
     }

@@ -299,15 +299,19 @@ fn check_drift(common: &Common, adapter: &Adapter, reading: &mut Reading<'_>) {
 
 /// Where a value stands in a file, as `file:line:column`; the file alone when it is not there any more.
 pub fn place_of(file: &Path, key: &[String]) -> String {
-    let Ok(reading) = Reading::begin(file, &|_| None) else { return file.display().to_string() };
-    let place = reading.tree.place_of(key);
+    let Ok(mut reading) = Reading::begin(file, &|_| None) else { return file.display().to_string() };
+    super::preset::expand(&mut reading);
+    let place = reading.place_of(key);
     Diagnostic::new(file, place, &[], "").place()
 }
 
 /// Something wrong with a value of a file, at its place.
 pub fn diagnostic_at(file: &Path, key: &[String], message: impl Into<String>) -> Diagnostic {
     match Reading::begin(file, &|_| None) {
-        Ok(reading) => Diagnostic::new(file, reading.tree.place_of(key), key, message),
+        Ok(mut reading) => {
+            super::preset::expand(&mut reading);
+            Diagnostic::new(file, reading.place_of(key), key, message)
+        }
         Err(_) => Diagnostic::of_file(file, message),
     }
 }

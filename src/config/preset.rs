@@ -2,7 +2,8 @@
 //! has no code of its own; what the user's file says beside it counts more.
 //!
 //! In a preset `{name}` is a parameter of `with`: a text that is nothing else becomes the value, whatever it is, and a key
-//! whose parameter was not given is left out. An element of a list with `{name*}` in it is there once for each value.
+//! whose parameter was not given is left out. An element of a list with `{name*}` in it is there once for each value. A key with
+//! a `?` behind it is left out, with all that is in it, where a parameter anywhere in it was not given.
 
 use std::sync::LazyLock;
 
@@ -124,24 +125,33 @@ pub(super) fn expand(reading: &mut Reading<'_>) {
         return reading
             .add([Problem::new(["kind"], "a preset says itself what kind of source it is; leave the key out")]);
     }
-    match values(preset, entry(&reading.tree, "with")) {
+    match values(preset, entry(&reading.tree, "with"), named.place) {
         Err(problems) => reading.add(problems),
         Ok(values) => {
             let mut source = preset.source.clone();
-            fill(&mut source, &values);
             stand_at(&mut source, named.place);
+            fill(&mut source, &values);
             let Kind::Map(own) = &mut reading.tree.kind else { return };
             own.retain(|entry| entry.key != "preset" && entry.key != "with");
             merge(&mut source, std::mem::take(own));
             reading.tree.kind = source.kind;
+            reading.filled = Some(Filled { preset: preset.name, place: named.place, tree: reading.tree.clone() });
         }
     }
+}
+
+/// A file with its preset written out. What stands at `place`, where the preset is named, is the preset's own; everything else
+/// is where the user wrote it.
+pub(super) struct Filled {
+    pub(super) preset: &'static str,
+    pub(super) place: Place,
+    pub(super) tree: Node,
 }
 
 type Values = Vec<(String, Option<Node>)>;
 
 /// The values of a preset's parameters.
-fn values(preset: &Preset, with: Option<&Node>) -> Result<Values, Vec<Problem>> {
+fn values(preset: &Preset, with: Option<&Node>, place: Place) -> Result<Values, Vec<Problem>> {
     let mut problems = Vec::new();
     let given = with.map(Node::entries).unwrap_or_default();
     let known = || preset.parameters.iter().map(|parameter| parameter.name.as_str());
@@ -166,16 +176,32 @@ fn values(preset: &Preset, with: Option<&Node>) -> Result<Values, Vec<Problem>> 
             let message = format!("`{}` needs `{}`: {}", preset.name, parameter.name, parameter.about);
             problems.push(Problem::new(["with"], message));
         }
-        values.push((parameter.name.clone(), value.or_else(|| parameter.node.clone())));
+        let default = || {
+            let mut node = parameter.node.clone()?;
+            stand_at(&mut node, place);
+            Some(node)
+        };
+        values.push((parameter.name.clone(), value.or_else(default)));
     }
     if problems.is_empty() { Ok(values) } else { Err(problems) }
 }
 
 /// Puts values into a preset. Whether there is anything left of this part of it.
 fn fill(node: &mut Node, values: &Values) -> bool {
+    let own = node.place;
     match &mut node.kind {
         Kind::Map(entries) => {
-            entries.retain_mut(|entry| fill(&mut entry.value, values));
+            entries.retain_mut(|entry| {
+                let whole = entry.key.strip_suffix('?').map(str::to_owned);
+                let is_whole = whole.is_none() || !lacks(&entry.value, values);
+                entry.key = whole.unwrap_or_else(|| std::mem::take(&mut entry.key));
+                let is_there = is_whole && fill(&mut entry.value, values);
+                if !matches!(entry.value.kind, Kind::Map(_)) {
+                    // What is wrong with a parameter is said where it is.
+                    entry.place = entry.value.place;
+                }
+                is_there
+            });
             true
         }
         Kind::List(items) => {
@@ -195,11 +221,24 @@ fn fill(node: &mut Node, values: &Values) -> bool {
                 if text.contains(&mark) {
                     let Some(value) = value else { return false };
                     *text = text.replace(&mark, &shown(value));
+                    if node.place == own {
+                        node.place = value.place;
+                    }
                 }
             }
             true
         }
         _ => true,
+    }
+}
+
+/// Whether a parameter in this part of a preset has no value.
+fn lacks(node: &Node, values: &Values) -> bool {
+    match &node.kind {
+        Kind::Text(text) => values.iter().any(|(name, value)| value.is_none() && text.contains(&format!("{{{name}}}"))),
+        Kind::Map(entries) => entries.iter().any(|entry| lacks(&entry.value, values)),
+        Kind::List(items) => items.iter().any(|item| lacks(item, values)),
+        _ => false,
     }
 }
 
@@ -260,7 +299,10 @@ fn merge(preset: &mut Node, own: Vec<Entry>) {
         match entries.iter_mut().find(|known| known.key == entry.key) {
             Some(known) => match (&known.value.kind, entry.value.kind) {
                 (Kind::Map(_), Kind::Map(own)) => merge(&mut known.value, own),
-                (_, kind) => known.value = Node { place: entry.value.place, kind },
+                (_, kind) => {
+                    known.value = Node { place: entry.value.place, kind };
+                    known.place = entry.place;
+                }
             },
             None => entries.push(entry),
         }
@@ -323,6 +365,9 @@ mod tests {
         assert!(text.contains(r#"[{"type":"subscribe","symbol":"a"},{"type":"subscribe","symbol":"b"}]"#), "{text}");
         let text = expanded("preset: bluesky\nwith: { collections: [x] }\nquery: { cursor: \"5\" }\n");
         assert!(text.contains(r#""query":{"wantedCollections":["x"],"cursor":"5"}"#), "{text}");
+        assert!(!text.contains("dictionary"), "all of it is left out: {text}");
+        let text = expanded("preset: bluesky\nwith: { dictionary: d.zdict }\n");
+        assert!(text.contains(r#""dictionary":{"from":"d.zdict","query":"compress","value":"true"}"#), "{text}");
         let text = expanded("preset: wikimedia\nwith: { contact: me@example.com, streams: [a, b] }\n");
         assert!(text.contains("/v2/stream/a,b") && text.contains("tapline (me@example.com)"), "{text}");
         assert!(text.contains(r#""start":{"query":{}}"#), "what was not given is left out: {text}");
@@ -338,6 +383,9 @@ mod tests {
             "preset: usgs\nwith: all_day",
             "kind: sse\nurl: http://a/\nwith: { a: b }",
             "preset: usgs\nevery: 1m\nurll: x",
+            "preset: bluesky\nwith:\n  host: \"a b\"\n",
+            "preset: bluesky\nwith:\n  collections: [ x ]\nbinary: gzip\nwith_more: 1\n",
+            "preset: bluesky\nwith:\n  dictionary: 7\n",
         ]
         .map(wrong)
         .into();

@@ -10,9 +10,10 @@ use serde_json::Value;
 use crate::source::Problem;
 
 use super::diagnostic::Diagnostic;
+use super::preset::Filled;
 use super::substitute::{Substituted, substitute};
 use super::words::plain;
-use super::yaml::{self, FILE_BYTES_MAX, Kind, Node};
+use super::yaml::{self, FILE_BYTES_MAX, Kind, Node, Place};
 
 /// No file has so many errors that a person reads them all.
 const ROUNDS_MAX: usize = 50;
@@ -24,8 +25,9 @@ pub(super) struct Reading<'a> {
     pub(super) text: String,
     pub(super) substituted: Substituted,
     wrong: Vec<Problem>,
-    /// The tree as it was written, to say where things stand.
+    /// The tree as it was written, to say where things stand; and with its preset, if it has one.
     written: Node,
+    pub(super) filled: Option<Filled>,
 }
 
 impl<'a> Reading<'a> {
@@ -53,8 +55,15 @@ impl<'a> Reading<'a> {
                 "the file must be a map of keys and values, such as `kind: scrape`",
             )]);
         }
-        let mut reading =
-            Self { file, written: tree.clone(), tree, text, substituted: Substituted::default(), wrong: Vec::new() };
+        let mut reading = Self {
+            file,
+            written: tree.clone(),
+            tree,
+            text,
+            substituted: Substituted::default(),
+            wrong: Vec::new(),
+            filled: None,
+        };
         substitute(&mut reading.tree, environment, &mut Vec::new(), &mut reading.substituted, &mut reading.wrong);
         Ok(reading)
     }
@@ -114,15 +123,23 @@ impl<'a> Reading<'a> {
         let mut all: Vec<Diagnostic> = std::mem::take(&mut self.wrong)
             .into_iter()
             .map(|mut problem| {
-                let place = self.written.place_of(&problem.path);
+                let place = self.place_of(&problem.path);
                 problem.path.extend(missing_key(&problem).map(str::to_owned));
-                let message = self.substituted.hide(&plain(&problem.message));
+                let mut message = self.substituted.hide(&plain(&problem.message));
+                if let Some(filled) = self.filled.as_ref().filter(|filled| filled.place == place) {
+                    message = format!("{message}; the key comes from the preset `{}`", filled.preset);
+                }
                 Diagnostic::new(self.file, place, &problem.path, message)
             })
             .collect();
         all.sort();
         all.dedup();
         all
+    }
+
+    /// Where a key stands; of one that a preset brought, where the preset is named.
+    pub(super) fn place_of(&self, path: &[String]) -> Place {
+        self.filled.as_ref().map_or(&self.written, |filled| &filled.tree).place_of(path)
     }
 
     /// Whether nothing is wrong so far.

@@ -51,6 +51,13 @@ pub struct NotOpen {
     pub error: SourceError,
 }
 
+impl NotOpen {
+    /// Why, without what the driver is told to do.
+    pub fn words(&self) -> String {
+        std::error::Error::source(&self.error).map_or_else(|| self.error.to_string(), ToString::to_string)
+    }
+}
+
 impl From<SourceError> for NotOpen {
     fn from(error: SourceError) -> Self {
         Self { status: None, error }

@@ -85,6 +85,8 @@ pub struct Account {
     starts: u64,
     throttled: u64,
     problems: u64,
+    holes: u64,
+    missing: u64,
 }
 
 impl Account {
@@ -115,6 +117,8 @@ impl Account {
             starts: 0,
             throttled: 0,
             problems: 0,
+            holes: 0,
+            missing: 0,
         }
     }
 
@@ -146,6 +150,10 @@ impl Account {
             "filled" => self.fill(entry),
             "throttled" => self.throttled += u64::from(is_within),
             "problem" => self.problems += u64::from(is_within),
+            "hole" if is_within => {
+                self.holes += 1;
+                self.missing = self.missing.saturating_add(entry.count("missing").unwrap_or(0));
+            }
             _ => {}
         }
         self.last_at = self.last_at.max(Some(entry.at));

@@ -262,6 +262,7 @@ impl Driver {
             }
         }
         self.saved.tally.count(written, published_at, observed_at);
+        self.saved.tally.ignored.extend(&batch.ignored);
         let mut rejects = Vec::new();
         for (ordinal, reject) in batch.rejects.iter().enumerate() {
             let record = self.normaliser.rejected(reject, moment, ordinal, observed_at);

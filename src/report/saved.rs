@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::item::Ignored;
 use crate::pipeline::ledger::Book;
 use crate::source::Outcome;
 
@@ -43,6 +44,8 @@ pub struct Tally {
     pub rejects: Option<u64>,
     /// Records that upstream sent again.
     pub duplicates: Option<u64>,
+    /// What came and is not wanted, by the key that says so.
+    pub ignored: Ignored,
     /// Ticks by their outcome.
     pub outcomes: BTreeMap<String, u64>,
     /// Ticks that nobody was there for.
@@ -131,6 +134,7 @@ impl SavedSource {
                 records: part(&tally, "records"),
                 rejects: part(&tally, "rejects"),
                 duplicates: part(&tally, "duplicates"),
+                ignored: part(&tally, "ignored").unwrap_or_default(),
                 outcomes: part(&tally, "outcomes").unwrap_or_default(),
                 missed: part(&tally, "missed"),
                 connects: part(&tally, "connects"),

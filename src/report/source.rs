@@ -183,6 +183,10 @@ impl Facts {
         parts.extend(tally.ailments.keys().map(|about| format!("{about} is gone")));
         if !matches!(tally.state.as_deref(), Some("refused" | "over_budget" | "stopped" | "finished")) {
             parts.extend(last_record(tally, now));
+            // Where nothing else comes, that is worth a look.
+            let ignored =
+                Some(&tally.ignored).filter(|_| tally.record_at.is_none()).filter(|ignored| !ignored.is_empty());
+            parts.extend(ignored.map(|ignored| format!("ignored: {ignored}")));
         }
         (parts.join(", "), is_well)
     }

@@ -63,6 +63,7 @@ impl State {
             "record_at": text(tally.and_then(|tally| tally.record_at)),
             "records": tally.and_then(|tally| tally.records),
             "rejects": tally.and_then(|tally| tally.rejects),
+            "ignored": tally.map(|tally| &tally.ignored),
             "records_per_minute": tally.and_then(|tally| tally.rate(self.now)),
             "lag_seconds": tally.and_then(Tally::lag),
             "spent_today": spent.map(|spent| spent.today),

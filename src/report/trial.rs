@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use crate::context::Context;
-use crate::item::{Finding, Reject};
+use crate::item::{Finding, Ignored, Reject};
 use crate::normalise::Normaliser;
 use crate::source::{Batch, Outcome, Source, SourceError};
 use crate::transform::Transform;
@@ -28,6 +28,9 @@ pub struct Report {
     pub records: Vec<Box<RawValue>>,
     /// What could not become a record.
     pub rejects: Vec<Reject>,
+    /// What came and is not wanted, by the key that says so.
+    #[serde(skip_serializing_if = "Ignored::is_empty")]
+    pub ignored: Ignored,
 }
 
 impl Report {
@@ -71,7 +74,15 @@ impl Report {
 
     fn new(name: &str) -> Self {
         let (fields, records, rejects) = (vec![], vec![], vec![]);
-        Self { source: name.into(), outcome: Outcome::Ok, error: None, fields, records, rejects }
+        Self {
+            source: name.into(),
+            outcome: Outcome::Ok,
+            error: None,
+            fields,
+            records,
+            rejects,
+            ignored: Ignored::default(),
+        }
     }
 
     async fn ask(
@@ -115,6 +126,7 @@ impl Report {
 
     fn take(&mut self, (batch, findings): (Batch, Vec<Finding>), context: &Context) {
         let outcome = batch.outcome();
+        self.ignored.extend(&batch.ignored);
         if self.outcome.is_good() {
             self.outcome = outcome;
         }

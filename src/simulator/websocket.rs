@@ -1,6 +1,7 @@
 //! Fake servers of websockets: a plain one, Bluesky's Jetstream in both versions, Binance, Coinbase, Finnhub, Mastodon, as
 //! their documents describe them. The log of events is the truth that a client is measured against, and what is replayed.
 
+mod compress;
 mod session;
 mod shapes;
 mod wire;
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
+pub use self::compress::dictionary;
 pub use self::shapes::Logged;
 use super::{Options, Running, Simulator, Starting, faults};
 
@@ -120,6 +122,12 @@ pub struct Settings {
     pub kept: usize,
     /// The next connection gets so many prepared messages of 1 KB, as fast as they are taken, and a close.
     pub flood: u64,
+    /// The number of the dictionary that Jetstream v2 compresses with, where it has one.
+    pub dictionary: Option<u32>,
+    /// Whether it knows nothing of it when it is asked for messages.
+    pub refuses_dictionary: bool,
+    /// Whether it takes any place for now, as one that has lost its memory does.
+    pub forgets: bool,
 }
 
 impl Default for Settings {
@@ -134,6 +142,9 @@ impl Default for Settings {
             piece: 0,
             kept: 1_000_000,
             flood: 0,
+            dictionary: Some(compress::NUMBER),
+            refuses_dictionary: false,
+            forgets: false,
         }
     }
 }
@@ -153,6 +164,8 @@ pub struct Connection {
     pub pongs: u64,
     /// The code of the client's close, where it sent one.
     pub closed: Option<u16>,
+    /// How many messages were sent compressed.
+    pub packed: u64,
     /// Whether it is over.
     pub is_over: bool,
 }

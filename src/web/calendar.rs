@@ -208,6 +208,8 @@ mod tests {
             starts: 1,
             throttled: 0,
             problems: 0,
+            holes: 0,
+            missing: 0,
         }
     }
 

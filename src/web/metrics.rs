@@ -86,6 +86,7 @@ struct Sources {
     records: Counts,
     rejects: Counts,
     duplicates: Counts,
+    ignored: Counts,
     ticks: Counts,
     missed: Counts,
     connects: Counts,
@@ -123,6 +124,9 @@ impl Sources {
                 counts.get_or_create(&labels).inc_by(count);
             }
         }
+        for (key, count) in tally.ignored.iter() {
+            self.ignored.get_or_create(&with("key", key)).inc_by(count);
+        }
         for (outcome, count) in &tally.outcomes {
             self.ticks.get_or_create(&with("outcome", outcome)).inc_by(*count);
         }
@@ -148,6 +152,7 @@ impl Sources {
         registry.register("source_records", "Records written", self.records);
         registry.register("source_rejects", "Items that could not become a record", self.rejects);
         registry.register("source_duplicates", "Records that upstream sent again, not written again", self.duplicates);
+        registry.register("source_ignored", "What came and is not wanted, by the key that says so", self.ignored);
         registry.register("source_ticks", "Ticks of a polled source by outcome, as the ledger has them", self.ticks);
         registry.register("source_ticks_missed", "Ticks that nobody was there for", self.missed);
         registry.register("source_connects", "Connections of a stream that showed life", self.connects);

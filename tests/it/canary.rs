@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tapline::simulator::Running as _;
 use tapline::simulator::api::Api;
@@ -12,6 +15,10 @@ use tapline::simulator::feed::News;
 use tapline::simulator::quote::Quote;
 use tapline::simulator::sse::{self, Sse};
 use tapline::simulator::x::{self, X};
+use tokio_tungstenite::accept_hdr_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use crate::support::tap::{PATIENCE, Process, Tap, pause, wait_until};
 
@@ -390,4 +397,86 @@ fn a_secret_in_any_place_of_the_service_comes_out_nowhere() {
     }
     println!("the service: {ran} ran, {refused} were refused");
     assert!(ran >= 2, "{ran}");
+}
+
+/// A server of websockets that says back whatever it was told: in a redirect, a refusal, an error, a close.
+async fn echo() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("ws://{}/", listener.local_addr().unwrap());
+    let turns = Arc::new(AtomicU64::new(0));
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let turns = Arc::clone(&turns);
+            tokio::spawn(async move {
+                let (mut turn, mut asked) = (0, String::new());
+                let callback =
+                    |request: &Request, response: Response| answer(request, response, &turns, &mut turn, &mut asked);
+                let Ok(mut socket) = accept_hdr_async(socket, callback).await else { return };
+                let Some(Ok(said)) = socket.next().await else { return };
+                let said = said.into_text().map(|text| text.to_string()).unwrap_or_default();
+                if turn.is_multiple_of(2) {
+                    socket.send(Message::text(json!({ "error": said, "asked": asked }).to_string())).await.ok();
+                }
+                let reason: String = said.chars().take(100).collect();
+                socket.close(Some(CloseFrame { code: 4001.into(), reason: reason.into() })).await.ok();
+                while let Some(Ok(_)) = socket.next().await {}
+            });
+        }
+    });
+    base
+}
+
+#[expect(clippy::result_large_err, reason = "it is the library's")]
+fn answer(
+    request: &Request,
+    mut response: Response,
+    turns: &AtomicU64,
+    turn: &mut u64,
+    asked: &mut String,
+) -> Result<Response, ErrorResponse> {
+    *turn = turns.fetch_add(1, Ordering::Relaxed);
+    *asked = format!("{} {:?}", request.uri(), request.headers());
+    let refusal = |status: u16| {
+        let mut refusal = ErrorResponse::new(Some(asked.clone()));
+        *refusal.status_mut() = status.try_into().unwrap();
+        refusal
+    };
+    match *turn % 6 {
+        0 => {
+            let mut redirect = refusal(302);
+            redirect.headers_mut().insert("location", format!("/again{}", request.uri()).parse().unwrap());
+            Err(redirect)
+        }
+        1 => Err(refusal(400)),
+        3 => Err(refusal(403)),
+        _ => {
+            let protocols = request.headers().get("sec-websocket-protocol").and_then(|value| value.to_str().ok());
+            if let Some(first) = protocols.and_then(|protocols| protocols.split(',').next()) {
+                response.headers_mut().insert("sec-websocket-protocol", first.trim().parse().unwrap());
+            }
+            Ok(response)
+        }
+    }
+}
+
+/// A websocket with every key that takes a text.
+fn websocket(base: &str) -> Value {
+    let dictionary = format!("{}dictionary?key=1", base.replacen("ws:", "http:", 1));
+    json!({
+        "kind": "websocket", "url": format!("{base}?key=1"), "query": { "b": ["c"] }, "headers": { "X-Key": "a" },
+        "auth": { "bearer": "token" }, "user_agent": "me", "protocols": ["v1.json", "token"],
+        "subscribe": [{ "type": "auth", "key": "word" }, "hello"], "ack": { "/ok": "yes" }, "ack_within": "1s",
+        "errors": [{ "/error": { "matches": ".*" } }], "ping": "1s", "ping_message": { "op": "ping", "key": "word" },
+        "idle": "3s", "max_message": "1MiB", "binary": "zstd",
+        "dictionary": { "from": dictionary, "query": "compress", "value": "true" }, "ignore": [{ "/text": "nothing" }],
+        "id": "/n", "published_at": "/at", "sequence": "/n", "resume": { "query": "cursor", "from": "/n" },
+        "rotate": "1h", "rotate_on": { "/e": "end" }, "connects": { "max": 1000, "per": "1m" },
+        "output": { "stream": "STREAM", "link": "STREAM.out" },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_a_websocket_comes_out_nowhere_whatever_its_server_says_back() {
+    let base = echo().await;
+    tokio::task::spawn_blocking(move || every_place(&websocket(&base))).await.unwrap();
 }

@@ -178,6 +178,12 @@ fn research() -> Vec<(&'static str, String)> {
         (3_060, "connected", json!({"since": at(3_060)})),
         (3_060, "gap", json!({"from": at(3_000), "to": at(3_060), "why": "reset \u{1b}[2J by peer"})),
         (3_061, "filled", json!({"from": at(2_990), "to": at(3_070), "by": "recovery", "records": 1})),
+        (
+            4_000,
+            "hole",
+            json!({"sequence": "A", "first": 8, "last": 9, "missing": 2, "from": at(3_999), "to": at(4_000)}),
+        ),
+        (5_000, "hole", json!({"first": 20, "last": 1_519, "missing": 1_500, "from": at(4_999), "to": at(5_000)})),
         (9_000, "stopped", json!({"why": "told to"})),
     ];
     let mut lines: Vec<_> = entries
@@ -195,7 +201,7 @@ fn research() -> Vec<(&'static str, String)> {
 #[test]
 fn of_a_stream_has_each_gap_with_what_filled_it() {
     let tap = Tap::new();
-    let state = json!({"alive_at": at(8_990), "book": {"next": 11}});
+    let state = json!({"alive_at": at(8_990), "book": {"next": 13}});
     commit(&tap, &research(), &[("source/research", state)]);
     let (page, said, code) = text(&tap, &["coverage"]);
     assert_eq!((said.as_str(), code), ("", Some(0)));
@@ -206,6 +212,7 @@ fn of_a_stream_has_each_gap_with_what_filled_it() {
       not covered  15s in 1 gap; 1 more filled
       records      5, 3 of them replayed into gaps
       rejects      0
+      missing      1,502, by upstream's numbers; there were 2 holes
         from                     to                         length  why
         2026-11-18 11:07:30.000  2026-11-18 11:08:30.000        1m  nothing came for 25s; 45s filled by backfill, but for
         2026-11-18 11:08:15.000  2026-11-18 11:08:30.000       15s
@@ -216,8 +223,10 @@ fn of_a_stream_has_each_gap_with_what_filled_it() {
     assert_eq!(found[0]["gaps"][0]["unfilled"], json!([{"from": at(95), "to": at(110), "seconds": 15.0}]));
     assert_eq!(found[0]["records"], 5);
     assert_eq!(found[0]["filled_records"], 3);
+    assert_eq!((&found[0]["holes"], &found[0]["missing"]), (&json!(2), &json!(1_502)));
     let (part, _) = json_lines(&tap, &["coverage", "research", "--since", &at(100), "--until", &at(3_010), "--json"]);
     assert_adds_up(&part[0]);
+    assert_eq!((&part[0]["holes"], &part[0]["missing"]), (&json!(0), &json!(0)), "they were later");
     assert_eq!((micros(&part[0]["uncovered_seconds"]), micros(&part[0]["filled_seconds"])), (10_000_000, 10_000_000));
 }
 

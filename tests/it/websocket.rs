@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
-use tapline::simulator::websocket::{Connection, Fault, Settings, Websocket};
+use tapline::simulator::websocket::{Connection, Fault, Settings, Websocket, dictionary};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::gaps::time;
 use crate::support::tap::{PATIENCE, Process, Tap, pause, wait_until};
@@ -402,6 +404,143 @@ async fn what_cannot_be_got_again_is_in_the_ledger() {
     }
 }
 
+/// A server that says these messages on each connection, to whoever has said something first, and then waits.
+async fn saying(messages: Vec<String>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let messages = messages.clone();
+            tokio::spawn(async move {
+                let Ok(mut socket) = tokio_tungstenite::accept_async(socket).await else { return };
+                socket.next().await;
+                for message in messages {
+                    if socket.send(Message::text(message)).await.is_err() {
+                        return;
+                    }
+                }
+                while let Some(Ok(_)) = socket.next().await {}
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_before_an_agreement_is_kept_up_to_a_bound() {
+    let large = |megabytes: usize| (0..megabytes).map(|n| format!("{{\"n\":{n},\"x\":\"{}\"}}", "x".repeat(1 << 20)));
+    let ack = || std::iter::once("{\"ok\":true}".to_owned());
+    let kept = saying(large(5).chain(ack()).collect()).await;
+    let flooded = saying(large(12).chain(ack()).collect()).await;
+    let tap = Tap::new();
+    for (name, url) in [("s", flooded), ("kept", kept)] {
+        let keys = "id: /n\nsubscribe: [{ op: all }]\nack: { /ok: { exists: true } }\n";
+        tap.source(name, &format!("kind: websocket\nurl: {url}\n{keys}"));
+    }
+    let mut process = tap.run();
+    wait_until("what came before the agreement is there", LONG, || tap.count("kept") == 5);
+    wait_until("the bound is said", LONG, || tap.log().contains("bytes came before what was said was agreed to"));
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    assert_eq!((tap.count("s"), tap.count("kept")), (0, 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_hole_of_many_is_noted() {
+    let url = saying((1..=350).map(|n| format!("{{\"n\":{}}}", n * 3)).collect()).await;
+    let tap = Tap::new();
+    let keys = "id: /n\nsubscribe: [{ op: all }]\nsequence: /n\n";
+    tap.source("s", &format!("kind: websocket\nurl: {url}\n{keys}"));
+    let mut process = tap.run();
+    wait_until("all are there", LONG, || tap.count("s") == 350);
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    let bounds: Vec<_> = entries(&tap, "hole").iter().map(|hole| hole["data"]["first"].as_u64().unwrap()).collect();
+    assert_eq!(bounds, (1..350).map(|n| n * 3 + 1).collect::<Vec<u64>>());
+    let output = tap.command(&["coverage", "s", "--json"]).output().unwrap();
+    let coverage: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((coverage["holes"].as_u64(), coverage["missing"].as_u64()), (Some(349), Some(698)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sequences_that_are_too_many_are_said_once_not_to_be_watched() {
+    let all = |n: u64| (0..1200).map(move |key| format!("{{\"key\":\"k{key:04}\",\"n\":{n}}}"));
+    let url = saying(all(1).chain(all(3)).collect()).await;
+    let tap = Tap::new();
+    let keys = "id: [/key, /n]\nsubscribe: [{ op: all }]\nsequence: { at: /n, per: /key }\n";
+    tap.source("s", &format!("kind: websocket\nurl: {url}\n{keys}"));
+    let mut process = tap.run();
+    wait_until("all are there", LONG, || tap.count("s") == 2400);
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    assert_eq!(entries(&tap, "hole").len(), 1000);
+    let said = entries(&tap, "control");
+    assert!(
+        said.len() == 1 && said[0]["data"]["why"].as_str().unwrap().contains("more than 1000 sequences"),
+        "{said:?}"
+    );
+}
+
+/// A server whose numbers begin anew does not fill what was missed, and its new numbers are gone on from.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_that_begin_anew_fill_nothing() {
+    let before = server(Settings::default()).await;
+    let tap = Tap::new();
+    tap.source("s", &source(&before, "/plain", PLAIN));
+    let mut process = tap.run();
+    wait_until("it is connected", LONG, || is_connected(&before));
+    pause(Duration::from_millis(300));
+    for _ in 0..5000 {
+        before.publish();
+    }
+    wait_until("they are there", LONG, || tap.count("s") == 5000);
+    pause(Duration::from_millis(700));
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    // The same upstream, which has lost its memory: to ask it for 5000 brings what is new, from 1 on.
+    let after = server(Settings { forgets: true, ..Settings::default() }).await;
+    tap.source("s", &source(&after, "/plain", PLAIN));
+    let mut process = tap.run();
+    wait_until("it is connected", LONG, || is_connected(&after));
+    pause(Duration::from_millis(300));
+    wait_until("it is said", LONG, || {
+        after.publish();
+        pause(Duration::from_millis(50));
+        !entries(&tap, "not_filled").is_empty()
+    });
+    after.fault_now(Fault::Reset);
+    wait_until("it is connected again", LONG, || after.connections().len() >= 2 && is_connected(&after));
+    let target = after.connections().last().unwrap().target.clone();
+    let cursor: u64 = target.rsplit_once("cursor=").unwrap().1.parse().unwrap();
+    assert!(cursor < 5000, "it goes on from the new numbers: {target}");
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    assert!(entries(&tap, "not_filled")[0]["data"]["why"].as_str().unwrap().contains("counts anew"));
+}
+
+/// What a filter drops is counted by the key that says so, everywhere where somebody may look.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_wanted_is_counted() {
+    let messages = (0..20).map(|n| format!("{{\"n\":{n},\"type\":\"{}\"}}", if n < 5 { "heartbeat" } else { "trade" }));
+    let url = saying(messages.collect()).await;
+    let tap = Tap::new();
+    let keys =
+        "id: /n\nsubscribe: [{ op: all }]\nignore: [{ /type: heartbeat }]\ntransform: { filter: { /typo: trade } }\n";
+    tap.source("s", &format!("kind: websocket\nurl: {url}\n{keys}"));
+    let file = tap.path("sources/s.yaml");
+    let output = tap.command(&["try", file.to_str().unwrap(), "--listen", "2s"]).output().unwrap();
+    let tried = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(tried.contains("ignored  5 by `ignore`, 15 by `transform.filter`"), "{tried}");
+    let mut process = tap.run();
+    let status = || {
+        let output = tap.command(&["status", "--json"]).output().unwrap();
+        let lines = String::from_utf8(output.stdout).unwrap();
+        serde_json::from_str::<Value>(lines.lines().last().unwrap()).unwrap()
+    };
+    let expected = serde_json::json!({ "ignore": 5, "transform.filter": 15 });
+    wait_until("status has them", LONG, || status()["ignored"] == expected);
+    let words = tap.command(&["status"]).output().unwrap().stdout;
+    let words = String::from_utf8(words).unwrap();
+    assert!(words.contains("ignored: 5 by `ignore`, 15 by `transform.filter`"), "{words}");
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    assert_eq!((tap.count("s"), tap.count("_rejected/s")), (0, 0));
+}
+
 /// A server that nobody here wrote: the library `websockets` for Python, which pings, and closes each connection after some
 /// messages.
 #[tokio::test(flavor = "multi_thread")]
@@ -491,4 +630,105 @@ async fn presets_understand_their_servers() {
     assert_eq!(target("/subscribe"), "/subscribe?wantedCollections=app.bsky.feed.post");
     assert_eq!(target("/finnhub"), "/finnhub?token=t0ken");
     assert!(!tap.log().contains("t0ken"), "a token is nowhere");
+}
+
+/// Jetstream v1 compresses with a dictionary that its users have as a file.
+#[tokio::test(flavor = "multi_thread")]
+async fn jetstream_is_read_compressed_whatever_goes_wrong() {
+    let server = server(Settings { piece: 13, ..Settings::default() }).await;
+    let tap = Tap::new();
+    let file = tap.path("jetstream.zdict");
+    std::fs::write(&file, dictionary(20_261_123)).unwrap();
+    let with = format!("with: {{ dictionary: {} }}\n", file.display());
+    let keys =
+        format!("preset: bluesky\n{with}url: {}\nconnects: {{ max: 100000, per: 1m }}\n", server.url("/subscribe"));
+    tap.source("s", &keys);
+    let mut process = tap.run();
+    wait_until("it is connected", LONG, || is_connected(&server));
+    pause(Duration::from_millis(300));
+    server.publish();
+    wait_until("the first is there", LONG, || tap.count("s") == 1);
+    server.set_faults("2%:torn, 2%:reset, 3%:twice, 3%:fragments, 2%:garbage".parse().unwrap());
+    for _ in 0..300 {
+        server.publish();
+        pause(Duration::from_millis(2));
+    }
+    wait_until("all are there", LONG, || tap.count("s") >= 301);
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    assert_exactly(&of_jetstream(&tap), &all(&server));
+    let connections = server.connections();
+    assert!(connections.iter().all(|known| known.target.contains("compress=true")), "{:?}", connections[0].target);
+    assert!(connections.iter().map(|known| known.packed).sum::<u64>() >= 301);
+}
+
+/// Jetstream v2 has the dictionary itself. When it has another, that is fetched; when it does not take it, or has none, messages
+/// come as they are; a cursor that is too old is told from both.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dictionary_is_fetched_and_fetched_again() {
+    let server = server(Settings { kept: 5, ..Settings::default() }).await;
+    let tap = Tap::new();
+    let (url, base) =
+        (server.url("/xrpc/network.bsky.jetstream.subscribeEvents"), server.url("").replace("ws:", "http:"));
+    let from = format!("{base}/xrpc/network.bsky.jetstream.getZstdDictionary");
+    tap.source("s", &format!(
+        "preset: bluesky_v2\nwith: {{ host: a.example }}\nurl: {url}\ndictionary: {{ from: \"{from}\" }}\nconnects: {{ max: 100000, per: 1m }}\n"
+    ));
+    let mut process = tap.run();
+    wait_until("it is connected", LONG, || is_connected(&server));
+    pause(Duration::from_millis(300));
+    let target = || server.connections().last().unwrap().clone();
+    let why = |tap: &Tap| {
+        let notes = entries(tap, "control");
+        notes.iter().map(|note| note["data"]["why"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let mut sent = 0;
+    let mut next = |is_packed: bool| {
+        server.publish();
+        sent += 1;
+        wait_until("it is there", LONG, || tap.count("s") == sent);
+        assert_eq!(target().packed > 0, is_packed, "{:?}", server.connections());
+    };
+    let again = |count: usize| {
+        // What was read is committed, so that it is gone on from.
+        pause(Duration::from_millis(500));
+        server.fault_now(Fault::Reset);
+        wait_until("it is connected again", LONG, || server.connections().len() >= count && is_connected(&server));
+        pause(Duration::from_millis(300));
+    };
+    next(true);
+    assert!(target().target.ends_with("zstdDictionary=20261123"), "{}", target().target);
+    server.set(|settings| settings.dictionary = Some(77));
+    again(3);
+    next(true);
+    assert!(target().target.contains("zstdDictionary=77") && why(&tap).is_empty(), "{:?}", why(&tap));
+    server.set(|settings| settings.refuses_dictionary = true);
+    again(5);
+    next(false);
+    assert!(why(&tap)[0].contains("does not take the dictionary") && why(&tap)[0].contains("UnknownZstdDictionary"));
+    process.kill();
+    server.set(|settings| (settings.dictionary, settings.refuses_dictionary) = (None, false));
+    let before = server.connections().len();
+    let mut process = tap.run();
+    wait_until("it is connected", LONG, || server.connections().len() > before && is_connected(&server));
+    pause(Duration::from_millis(300));
+    next(false);
+    assert!(why(&tap).last().unwrap().contains("answers 404"), "{:?}", why(&tap));
+    assert!(entries(&tap, "not_filled").is_empty());
+    process.kill();
+    // Both are gone: the dictionary that it had, and the place.
+    server.set(|settings| settings.dictionary = Some(78));
+    for _ in 0..20 {
+        server.publish();
+    }
+    let before = server.connections().len();
+    let mut process = tap.run();
+    wait_until("it is connected", LONG, || server.connections().len() > before && is_connected(&server));
+    pause(Duration::from_millis(300));
+    next(true);
+    wait_until("the lost place is said", LONG, || !entries(&tap, "not_filled").is_empty());
+    let not_filled = entries(&tap, "not_filled");
+    assert!(not_filled[0]["data"]["why"].as_str().unwrap().contains("CursorTooOld"), "{not_filled:?}");
+    assert!(server.connections().len() - before <= 3, "no tight loop: {:?}", server.connections());
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    assert_eq!(tap.count("_rejected/s"), 0);
 }

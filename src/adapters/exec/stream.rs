@@ -243,7 +243,8 @@ impl Stream {
         if !made.items.is_empty() {
             self.undated = made.undated.take();
         }
-        Batch { items: made.items, rejects: made.rejects, cursor, parts: self.changed(), ..Batch::default() }
+        let Made { items, rejects, ignored, .. } = made;
+        Batch { items, rejects, ignored, cursor, parts: self.changed(), ..Batch::default() }
     }
 
     fn take(&mut self, text: &str, made: &mut Made, cursor: &mut Option<Cursor>) -> Result<(), String> {

@@ -20,7 +20,7 @@ use crate::cursor::{Cursor, Recall};
 use crate::fetch::{
     Answer, Body, Fetcher, Request, Validator, block, charset, decode, page_url, plain_words, source_error,
 };
-use crate::item::{Item, Reject};
+use crate::item::{Ignored, Item, Reject};
 use crate::source::{Ailment, Batch, Outcome, Source, SourceError};
 use crate::unique::{self, Seen};
 
@@ -63,6 +63,7 @@ pub(super) struct Polled {
 struct Round {
     items: Vec<Item>,
     rejects: Vec<Reject>,
+    ignored: Ignored,
     /// The values of each page to ask from.
     since: Vec<String>,
     /// Pages did not come, or were left out.
@@ -204,7 +205,7 @@ impl Polled {
 
     /// What is to be written of a tick. Nothing here waits.
     fn settle(&mut self, round: Round) -> Result<Batch, SourceError> {
-        let Round { items, mut rejects, since, is_part, hash, validator, fresh, wait, .. } = round;
+        let Round { items, mut rejects, ignored, since, is_part, hash, validator, fresh, wait, .. } = round;
         let mut shown = Vec::new();
         let items = match &mut self.seen {
             None => items,
@@ -222,7 +223,7 @@ impl Polled {
         self.position.validator = validator.filter(|_| is_whole && self.is_single());
         let outcome = (is_whole && items.is_empty()).then_some(Outcome::Unchanged);
         let fresh = if is_whole { fresh } else { Duration::ZERO };
-        self.ready(Batch { items, rejects, wait, outcome, ..Batch::default() }, fresh)
+        self.ready(Batch { items, rejects, ignored, wait, outcome, ..Batch::default() }, fresh)
     }
 
     /// The answer is the last one.
@@ -253,6 +254,7 @@ impl Round {
         self.items.extend(answered.items);
         self.rejects.extend(answered.rejects.into_iter().map(|reject| Reject { page: page.clone(), ..reject }));
         self.since.extend(answered.since);
+        self.ignored.extend(&answered.ignored);
     }
 
     fn fail(&mut self, outcome: Outcome, why: String, index: u16) {

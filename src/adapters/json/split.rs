@@ -9,7 +9,7 @@ use super::forms::{Format, messages};
 use super::pages::told;
 use super::settings::{Fields, Json};
 use super::since::Since;
-use crate::item::{Item, Reject};
+use crate::item::{Ignored, Item, Reject};
 use crate::message::{Found, Made, MessageKeys, Place, Places, Reader};
 use crate::outcome::Outcome;
 
@@ -41,6 +41,7 @@ pub(super) struct Plan {
 pub(crate) struct Answered {
     pub(super) items: Vec<Item>,
     pub(super) rejects: Vec<Reject>,
+    pub(super) ignored: Ignored,
     /// What stands where the next page is said.
     pub(super) told: Option<String>,
     /// The greatest or last value to ask from.
@@ -107,6 +108,7 @@ impl Plan {
             self.take(message, is_first, &mut made, &mut answered);
         }
         answered.undated = made.undated;
+        answered.ignored = made.ignored;
         answered.rejects.append(&mut made.rejects);
         for item in made.items {
             self.finish(item, &mut answered);

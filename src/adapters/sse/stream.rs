@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::StatusCode;
+use http::HeaderValue;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::parse::{Data, Event, Parser};
 use super::records::Records;
-use super::resume::{Place, Resumed, SoFar};
 use super::settings::StartKeys;
 use crate::context::Context;
 use crate::cursor::Cursor;
 use crate::fetch::live::{Live, NotOpen, Wants};
 use crate::fetch::{Fetcher, LAST_EVENT_ID, Request};
 use crate::message::{Made, undated};
-use crate::record::time_text;
+use crate::resume::{Resumed, SoFar, Spot, is_about_the_place, not_filled};
 use crate::source::{Ailment, Batch, Note, Source, SourceError};
 
 /// The most events of one batch.
@@ -53,7 +52,7 @@ pub(super) struct Stream {
     fetcher: Fetcher,
     records: Records,
     terms: Terms,
-    place: Place,
+    spot: Spot,
     open: Option<Open>,
     /// What the next call says: how the connection ended, after what came before.
     ending: Option<SourceError>,
@@ -80,20 +79,21 @@ impl Source for Stream {
     async fn connect(&mut self, cursor: Option<&Cursor>) -> Result<(), SourceError> {
         self.open = None;
         self.ending = None;
-        self.place = cursor.and_then(|cursor| cursor.read().ok()).unwrap_or_default();
+        self.spot = cursor.and_then(|cursor| cursor.read().ok()).unwrap_or_default();
         let refused = match self.ask().await {
             Ok(()) => return Ok(()),
             Err(refused) => refused,
         };
         // A place that the server does not know any more, or never did, would be refused for ever.
-        if refused.status.is_none_or(|status| !is_about_the_place(status)) || self.place.last_event_id.is_none() {
+        if refused.status.is_none_or(|status| !is_about_the_place(status)) || self.spot.place.is_none() {
             return Err(refused.error);
         }
-        let place = std::mem::take(&mut self.place);
+        let spot = std::mem::take(&mut self.spot);
         if self.ask().await.is_err() {
             return Err(refused.error);
         }
-        self.note_forgotten(&place, &refused.error);
+        let now = self.context.now();
+        self.notes.push(not_filled(spot.heard_at.unwrap_or(now), now, &refused.words()));
         Ok(())
     }
 
@@ -123,8 +123,8 @@ impl Source for Stream {
     }
 
     fn cursor(&self) -> Option<Cursor> {
-        self.place.last_event_id.as_ref()?;
-        Cursor::new(&self.place).ok()
+        self.spot.place.as_ref()?;
+        Cursor::new(&self.spot).ok()
     }
 
     fn rest(&self) -> Duration {
@@ -147,7 +147,7 @@ impl Stream {
             fetcher,
             records,
             terms,
-            place: Place::default(),
+            spot: Spot::default(),
             open: None,
             ending: None,
             retry: Duration::ZERO,
@@ -160,10 +160,9 @@ impl Stream {
     async fn ask(&mut self) -> Result<(), NotOpen> {
         let Terms { request, wants, start, resumes, .. } = &self.terms;
         let mut request = request.clone();
-        let is_begun = self.place.last_event_id.is_some();
-        let first = Place { last_event_id: start.id.clone(), ..Place::default() };
-        let place = if is_begun { &self.place } else { &first };
-        let id = place.header().filter(|_| *resumes);
+        let is_begun = self.spot.place.is_some();
+        let place = if is_begun { &self.spot.place } else { &start.id };
+        let id = place.as_deref().and_then(header).filter(|_| *resumes);
         if !is_begun {
             let parameters = start.parameters(self.context.now());
             // Touching an address without parameters would give it an empty query.
@@ -174,24 +173,15 @@ impl Stream {
         let resumed = id.is_some();
         request.headers.extend(id.map(|id| (LAST_EVENT_ID, id)));
         let body = self.fetcher.open(&request, wants).await?;
-        let resumed = if resumed { Resumed::new(&self.place, self.context.now()) } else { None };
+        let resumed = if resumed { Resumed::new(&self.spot, 0, self.context.now()) } else { None };
         let parser = Parser::new(self.terms.event_bytes_max);
         self.open = Some(Open { body, parser, has_more: false, resumed, was_quiet: false });
         Ok(())
     }
 
-    /// The server does not know where we were: what was missed is missed.
-    fn note_forgotten(&mut self, place: &Place, error: &SourceError) {
-        let now = self.context.now();
-        let why = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-        let from = time_text(&place.heard_at.unwrap_or(now));
-        let data = json!({ "from": from, "to": time_text(&now), "by": "replay", "why": why, "again": false });
-        self.notes.push(Note::new("not_filled", data));
-    }
-
     /// Makes a batch of the events that are whole.
     fn take_events(&mut self) -> Batch {
-        let Self { context, records, terms, place, open, ending, retry, notes, .. } = self;
+        let Self { context, records, terms, spot, open, ending, retry, notes, .. } = self;
         let Some(open) = open else { return Batch::default() };
         let now = context.now();
         let mut made = Made::default();
@@ -204,46 +194,62 @@ impl Stream {
             }
             let comments = open.parser.comments();
             let Some(event) = open.parser.next() else { break };
-            if let (Some(resumed), Some(id)) = (&mut open.resumed, event.id) {
-                resumed.saw(id, comments);
-            }
             if event.kind == ERROR && !terms.events.iter().any(|wanted| wanted == ERROR) {
                 let words = words(&event);
                 notes.push(Note::new("control", json!({ "why": words, "ends": true })));
                 *ending = Some(SourceError::Failing(anyhow::anyhow!("the server says that it fails: {words}")));
                 break;
             }
+            let before = made.items.len();
             if terms.events.is_empty() || terms.events.iter().any(|wanted| *wanted == event.kind) {
                 records.add(&event, &mut made);
+            } else {
+                made.ignored.add("events", 1);
+            }
+            if let (Some(resumed), Some(id)) = (&mut open.resumed, event.id) {
+                let published_at = made.items[before..].first().and_then(|item| item.published_at);
+                resumed.saw(id, published_at, comments);
             }
         }
-        if let Some(id) = open.parser.last_id()
-            && place.last_event_id.as_deref() != Some(id)
-        {
-            *place = Place { last_event_id: Some(id.to_owned()), heard_at: Some(now), ..place.clone() };
+        if let Some(id) = open.parser.last_id() {
+            spot.stand_at(id, now);
         }
         *retry = open.parser.retry().map_or(*retry, |asked| Duration::from_millis(asked).clamp(RETRY_MIN, RETRY_MAX));
         let published_at = made.items.last().and_then(|item| item.published_at);
         let was_quiet = had_begun && open.was_quiet;
-        let so_far = SoFar { now, published_at, comments: open.parser.comments(), was_quiet };
+        let so_far = SoFar { now, published_at, signs: open.parser.comments(), was_quiet };
         if open.resumed.as_ref().is_some_and(|resumed| resumed.is_over(&so_far)) {
             notes.extend(open.resumed.take().and_then(|resumed| resumed.note(now)));
         }
-        place.missed_from = open.resumed.as_ref().and_then(Resumed::missed_from);
+        spot.missed_from = open.resumed.as_ref().and_then(Resumed::missed_from);
         if !made.items.is_empty() {
             self.undated = made.undated.take();
         }
-        Batch { items: made.items, rejects: made.rejects, cursor: self.cursor(), ..Batch::default() }
+        let Made { items, rejects, ignored, .. } = made;
+        Batch { items, rejects, ignored, cursor: self.cursor(), ..Batch::default() }
     }
 }
 
-/// Statuses by which a server may say that it does not take the id.
-fn is_about_the_place(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 400 | 410 | 412 | 416 | 422)
+/// An id as it is sent back; `None` for one that no header can carry, which an id with a control character is.
+fn header(id: &str) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(id.as_bytes()).ok().filter(|_| !id.is_empty())
 }
 
 /// What an event says, for a person.
 fn words(event: &Event<'_>) -> String {
     let (Data::Whole(text) | Data::TooLong(_, text)) = &event.data;
     text.chars().take(WORDS_MAX).collect::<String>().escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_goes_back_as_it_came() {
+        for id in ["[{\"topic\":\"a b\",\"timestamp\":1}]", "é\u{1f408}", "a\tb", " 1"] {
+            assert_eq!(header(id).unwrap().as_bytes(), id.as_bytes());
+        }
+        assert!(header("").is_none() && header("a\u{1}b").is_none());
+    }
 }

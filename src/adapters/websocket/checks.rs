@@ -9,7 +9,7 @@ const BYTES_MAX: usize = 1 << 16;
 /// A binary frame, plain or compressed, as Jetstream sends it.
 pub(crate) fn frame(bytes: &[u8], is_compressed: bool) {
     let binary = if is_compressed { Binary::Zstd } else { Binary::Plain };
-    let decode = Decode::new(binary, None, BYTES_MAX).expect("there is no dictionary to read");
+    let mut decode = Decode::new(binary, None, BYTES_MAX).expect("there is no dictionary to read");
     let Ok(Some(text)) = decode.text(bytes) else { return };
     assert!(!is_compressed || text.len() <= BYTES_MAX);
     let place = |text: &str| Place::new(text).expect("it is one");

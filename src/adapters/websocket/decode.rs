@@ -3,41 +3,52 @@
 use std::borrow::Cow;
 use std::io::Read as _;
 
+use anyhow::anyhow;
 use flate2::read::GzDecoder;
-use zstd::stream::read::Decoder;
+use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation as _, OutBuffer};
 
 use super::settings::Binary;
+use crate::source::SourceError;
 
-/// Makes text of messages.
+/// The largest window that any decoder should have (RFC 8878, 3.1.1.1.2), as a power of two; and the largest that is.
+const WINDOW_LOG: u32 = 23;
+const WINDOW_LOG_MAX: u32 = 27;
+
+/// Makes text of a connection's messages.
 pub(super) struct Decode {
     binary: Binary,
-    dictionary: Vec<u8>,
+    /// It is kept from one message to the next, because to read in a dictionary takes longer than a message.
+    zstd: Option<Decoder<'static>>,
     bytes_max: usize,
 }
 
 impl Decode {
     /// # Errors
-    /// When the dictionary cannot be read.
-    pub(super) fn new(binary: Binary, dictionary: Option<&str>, bytes_max: usize) -> anyhow::Result<Self> {
-        use anyhow::Context as _;
-        let read = |file: &str| std::fs::read(file).with_context(|| format!("the dictionary {file} cannot be read"));
-        let dictionary = dictionary.map(read).transpose()?.unwrap_or_default();
-        Ok(Self { binary, dictionary, bytes_max })
+    /// When the dictionary cannot be used.
+    pub(super) fn new(binary: Binary, dictionary: Option<&[u8]>, bytes_max: usize) -> Result<Self, SourceError> {
+        let made = || {
+            let mut decoder = Decoder::with_dictionary(dictionary.unwrap_or_default())?;
+            let window_log = (usize::BITS - bytes_max.leading_zeros()).clamp(WINDOW_LOG, WINDOW_LOG_MAX);
+            decoder.set_parameter(DParameter::WindowLogMax(window_log))?;
+            Ok(decoder)
+        };
+        let zstd = (binary == Binary::Zstd).then(made).transpose();
+        let zstd = zstd.map_err(|error: std::io::Error| {
+            SourceError::Refused(anyhow!("the dictionary cannot be used: {error}; see `dictionary`"))
+        })?;
+        Ok(Self { binary, zstd, bytes_max })
     }
 
     /// The text of a binary message; `None` where such are not looked at.
     ///
     /// # Errors
     /// In words, when there is none in it.
-    pub(super) fn text<'b>(&self, bytes: &'b [u8]) -> Result<Option<Cow<'b, str>>, String> {
-        let decoded = match self.binary {
-            Binary::Ignore => return Ok(None),
-            Binary::Plain => Cow::Borrowed(bytes),
-            Binary::Gzip => Cow::Owned(self.bounded(GzDecoder::new(bytes))?),
-            Binary::Zstd => {
-                let decoder = Decoder::with_dictionary(bytes, &self.dictionary);
-                Cow::Owned(self.bounded(decoder.map_err(|error| format!("this is not zstd: {error}"))?)?)
-            }
+    pub(super) fn text<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<Cow<'b, str>>, String> {
+        let decoded = match (self.binary, &mut self.zstd) {
+            (Binary::Ignore, _) => return Ok(None),
+            (Binary::Gzip, _) => Cow::Owned(gunzip(bytes, self.bytes_max)?),
+            (Binary::Zstd, Some(zstd)) => Cow::Owned(unzstd(zstd, bytes, self.bytes_max)?),
+            (Binary::Plain | Binary::Zstd, _) => Cow::Borrowed(bytes),
         };
         let text = match decoded {
             Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed),
@@ -45,21 +56,43 @@ impl Decode {
         };
         text.map(Some).map_err(|error| format!("this is not UTF-8 from byte {}", error.valid_up_to() + 1))
     }
+}
 
-    /// Piece by piece, so that a bomb is seen before it has gone off.
-    fn bounded(&self, decoder: impl std::io::Read) -> Result<Vec<u8>, String> {
-        let mut bytes = Vec::new();
-        decoder
-            .take(self.bytes_max as u64 + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| format!("this cannot be decompressed: {error}; see `binary`"))?;
-        if bytes.len() > self.bytes_max {
-            return Err(format!(
-                "decompressed it is longer than {} bytes; allow more with `max_message`",
-                self.bytes_max
-            ));
+fn corrupt(error: &std::io::Error) -> String {
+    format!("this cannot be decompressed: {error}; see `binary`")
+}
+
+fn too_long(bytes_max: usize) -> String {
+    format!("decompressed it is longer than {bytes_max} bytes; allow more with `max_message`")
+}
+
+/// Piece by piece, so that a bomb is seen before it has gone off.
+fn gunzip(bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, String> {
+    let mut decoded = Vec::new();
+    let mut decoder = GzDecoder::new(bytes).take(bytes_max as u64 + 1);
+    decoder.read_to_end(&mut decoded).map_err(|error| corrupt(&error))?;
+    if decoded.len() > bytes_max { Err(too_long(bytes_max)) } else { Ok(decoded) }
+}
+
+/// Likewise.
+fn unzstd(decoder: &mut Decoder<'static>, bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, String> {
+    decoder.reinit().map_err(|error| corrupt(&error))?;
+    let mut input = InBuffer::around(bytes);
+    let (mut decoded, mut piece) = (Vec::new(), [0; 16 << 10]);
+    loop {
+        let mut output = OutBuffer::around(&mut piece[..]);
+        let left = decoder.run(&mut input, &mut output).map_err(|error| corrupt(&error))?;
+        decoded.extend_from_slice(output.as_slice());
+        if decoded.len() > bytes_max {
+            return Err(too_long(bytes_max));
         }
-        Ok(bytes)
+        let is_read = input.pos() == bytes.len();
+        if is_read && left == 0 {
+            return Ok(decoded);
+        }
+        if is_read && output.pos() < output.capacity() {
+            return Err("this cannot be decompressed: it ends in the middle; see `binary`".to_owned());
+        }
     }
 }
 
@@ -69,7 +102,7 @@ mod tests {
     use std::io::Write as _;
 
     fn decode(binary: Binary, bytes: &[u8]) -> Result<Option<String>, String> {
-        let decode = Decode::new(binary, None, 1000).unwrap();
+        let mut decode = Decode::new(binary, None, 1000).unwrap();
         decode.text(bytes).map(|text| text.map(Cow::into_owned))
     }
 
@@ -101,14 +134,18 @@ mod tests {
 
     #[test]
     fn a_dictionary_is_used() {
-        let file = tempfile::NamedTempFile::new().unwrap();
         let dictionary = r#"{"did":"did:plc:","time_us":17,"kind":"commit"}"#.repeat(20);
-        std::fs::write(file.path(), &dictionary).unwrap();
         let text = r#"{"did":"did:plc:abc","time_us":1795417445250000,"kind":"commit"}"#;
         let mut compressor = zstd::bulk::Compressor::with_dictionary(3, dictionary.as_bytes()).unwrap();
         let bytes = compressor.compress(text.as_bytes()).unwrap();
-        let decode = Decode::new(Binary::Zstd, file.path().to_str(), 1000).unwrap();
-        assert_eq!(decode.text(&bytes).unwrap().as_deref(), Some(text));
-        assert!(Decode::new(Binary::Zstd, Some("/nowhere"), 1000).is_err());
+        let mut decode = Decode::new(Binary::Zstd, Some(dictionary.as_bytes()), 1000).unwrap();
+        let mut without = Decode::new(Binary::Zstd, None, 1000).unwrap();
+        for _ in 0..3 {
+            assert_eq!(decode.text(&bytes).unwrap().as_deref(), Some(text));
+            // What is broken changes nothing for what comes next.
+            assert!(decode.text(&bytes[..bytes.len() - 3]).is_err() && without.text(&bytes).is_err());
+        }
+        let broken = [&0xEC30_A437_u32.to_le_bytes()[..], b"no tables"].concat();
+        assert!(Decode::new(Binary::Zstd, Some(&broken), 1000).is_err());
     }
 }

@@ -1,12 +1,12 @@
 //! How a connection is made: asked for, told what is wanted, and agreed to.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use data_encoding::BASE64;
-use http::StatusCode;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::Websocket;
 use super::decode::Decode;
-use super::resume::{Resumed, Spot};
+use super::dictionary::{Dictionary, Held};
 use super::sequence::Sequences;
 use super::settings::{Format, ResumeKeys, SequenceScope};
 use super::socket::{Incoming, Socket, Watch};
@@ -23,6 +23,7 @@ use crate::fetch::Request;
 use crate::fetch::live::NotOpen;
 use crate::fetch::upgrade::Handshake;
 use crate::message::{Condition, Places, Reader};
+use crate::resume::{Resumed, Spot, is_about_the_place};
 use crate::source::SourceError;
 
 /// So many messages are said at once; then one each quarter of a second, because servers count them (Binance takes five a
@@ -44,7 +45,7 @@ pub(super) struct Terms {
     watch: Watch,
     pub(super) message_max: usize,
     pub(super) is_text: bool,
-    pub(super) decode: Decode,
+    dictionary: Dictionary,
     pub(super) reader: Reader,
     pub(super) ack: Option<Condition>,
     pub(super) errors: Vec<Condition>,
@@ -58,6 +59,9 @@ pub(super) struct Terms {
 /// A connection that was agreed to.
 pub(super) struct Open {
     pub(super) socket: Socket,
+    pub(super) decode: Decode,
+    /// Why its messages are not compressed, although that is wanted.
+    pub(super) plain_because: Option<String>,
     /// Messages that came while agreement was waited for.
     pub(super) early: VecDeque<Incoming>,
     pub(super) since: Instant,
@@ -92,7 +96,7 @@ impl Terms {
                 ping_message: settings.ping_message.as_ref().map(text_of),
                 idle: settings.idle.0,
             },
-            decode: Decode::new(settings.binary, settings.dictionary.as_deref(), message_max)?,
+            dictionary: Dictionary::new(settings.dictionary.as_ref(), &settings.ask)?,
             is_text: settings.format == Format::Text,
             rotate: settings.rotate.map(|age| age.0),
             request,
@@ -106,9 +110,12 @@ impl Terms {
         })
     }
 
-    /// The request, going on from where it was read to.
-    fn request(&self, spot: &Spot) -> (Request, bool) {
+    /// The request, going on from where it was read to, for messages that are compressed with this dictionary.
+    fn request(&self, spot: &Spot, held: Option<&Held>) -> (Request, bool) {
         let mut request = self.request.clone();
+        if let Some((name, value)) = held.and_then(|held| held.parameter.as_ref()) {
+            request.url.query_pairs_mut().append_pair(name, value);
+        }
         let asked = self.resume.as_ref().and_then(|(_, keys)| Some((&keys.query, spot.asked(keys.rewind)?)));
         let is_asked = asked.is_some();
         if let Some((name, place)) = asked {
@@ -158,18 +165,51 @@ fn text_of(message: &Value) -> String {
 /// # Errors
 /// When there is none, or what was said is not agreed to.
 pub(super) async fn open(terms: Arc<Terms>, context: Context, spot: Spot) -> Result<Open, NotOpen> {
-    let (request, is_asked) = terms.request(&spot);
+    let (held, plain_because) = match terms.dictionary.held(&context).await {
+        Ok(held) => (held, None),
+        Err(why) if terms.dictionary.is_asked_for() => (None, Some(why)),
+        Err(why) => return Err(SourceError::Lost(anyhow!(why)).into()),
+    };
+    let refused = match connect(&terms, &context, &spot, held.as_ref()).await {
+        Ok(open) => return Ok(Open { plain_because, ..open }),
+        Err(refused) => refused,
+    };
+    let is_in_doubt = |held: &Held| held.parameter.is_some() && refused.status.is_some_and(is_about_the_place);
+    let Some(held) = held.filter(is_in_doubt) else { return Err(refused) };
+    // The server may have another dictionary by now.
+    let fresh = terms.dictionary.anew(&context).await.ok().flatten();
+    if let Some(fresh) = fresh.filter(|fresh| fresh.parameter != held.parameter)
+        && let Ok(open) = connect(&terms, &context, &spot, Some(&fresh)).await
+    {
+        return Ok(open);
+    }
+    let Ok(plain) = connect(&terms, &context, &spot, None).await else { return Err(refused) };
+    Ok(Open { plain_because: Some(format!("the server does not take the dictionary: {}", refused.words())), ..plain })
+}
+
+async fn connect(terms: &Terms, context: &Context, spot: &Spot, held: Option<&Held>) -> Result<Open, NotOpen> {
+    let (request, is_asked) = terms.request(spot, held);
     let mut fetcher =
-        terms.settings.ask.fetcher_of_websockets(&context, Some(&request.url)).map_err(SourceError::Refused)?;
+        terms.settings.ask.fetcher_of_websockets(context, Some(&request.url)).map_err(SourceError::Refused)?;
     let nonce = blake3::hash(context.random_token().as_bytes());
     let key = BASE64.encode(&nonce.as_bytes()[..16]);
     let accept = derive_accept_key(key.as_bytes());
     let handshake = Handshake { key, accept, protocols: terms.settings.protocols.clone() };
     let upgraded = fetcher.upgrade(&request, &handshake).await?;
     let mut socket = Socket::new(upgraded, terms.watch.clone(), terms.message_max).await;
-    let early = begun(&terms, &mut socket).await.map_err(|error| NotOpen { status: None, error: accepted(error) })?;
-    let resumed = if is_asked { Resumed::new(&spot, context.now()) } else { None };
-    Ok(Open { socket, early, since: Instant::now(), sequences: Sequences::default(), resumed })
+    let mut decode = Decode::new(terms.settings.binary, held.map(|held| held.bytes.as_slice()), terms.message_max)?;
+    let early = begun(terms, &mut socket, &mut decode).await.map_err(accepted)?;
+    let rewind = terms.resume.as_ref().filter(|_| is_asked).map(|(_, keys)| keys.rewind);
+    let resumed = rewind.and_then(|rewind| Resumed::new(spot, rewind, context.now()));
+    Ok(Open {
+        socket,
+        decode,
+        plain_because: None,
+        early,
+        since: Instant::now(),
+        sequences: Sequences::default(),
+        resumed,
+    })
 }
 
 /// What an end means that comes before anything was agreed to: a server that accepts and closes is not asked again as soon as one
@@ -184,18 +224,18 @@ fn accepted(error: SourceError) -> SourceError {
 }
 
 /// Says what is to be said, and waits until it is agreed to. What else came meanwhile.
-async fn begun(terms: &Terms, socket: &mut Socket) -> Result<VecDeque<Incoming>, SourceError> {
+async fn begun(terms: &Terms, socket: &mut Socket, decode: &mut Decode) -> Result<VecDeque<Incoming>, SourceError> {
     for (index, text) in terms.said.iter().enumerate() {
         if index >= SAID_AT_ONCE {
             tokio::time::sleep(PAUSE).await;
         }
         socket.say(text).await?;
     }
-    agreed(terms, socket).await
+    agreed(terms, socket, decode).await
 }
 
 /// Waits until upstream has agreed to everything that was said. What else comes meanwhile is kept.
-async fn agreed(terms: &Terms, socket: &mut Socket) -> Result<VecDeque<Incoming>, SourceError> {
+async fn agreed(terms: &Terms, socket: &mut Socket, decode: &mut Decode) -> Result<VecDeque<Incoming>, SourceError> {
     let (mut early, mut bytes) = (VecDeque::new(), 0);
     let within = terms.settings.ack_within;
     let (until, mut missing) = (Instant::now() + within.0, terms.said.len());
@@ -206,13 +246,12 @@ async fn agreed(terms: &Terms, socket: &mut Socket) -> Result<VecDeque<Incoming>
                 "{missing} of {of} messages of `subscribe` were not agreed to within {within}"
             )));
         };
-        let is_ack = match &incoming {
-            Incoming::Text(text) => match serde_json::from_str::<&RawValue>(text) {
-                Ok(message) => terms.is_ack(message)?,
-                Err(_) => false,
-            },
-            Incoming::Binary(_) => false,
+        let text = match &incoming {
+            Incoming::Text(text) => Some(Cow::Borrowed(text.as_str())),
+            Incoming::Binary(bytes) => decode.text(bytes).ok().flatten(),
         };
+        let message = text.as_deref().and_then(|text| serde_json::from_str::<&RawValue>(text).ok());
+        let is_ack = message.map_or(Ok(false), |message| terms.is_ack(message))?;
         if is_ack {
             missing -= 1;
         } else if bytes < EARLY_BYTES_MAX {
@@ -225,9 +264,4 @@ async fn agreed(terms: &Terms, socket: &mut Socket) -> Result<VecDeque<Incoming>
         }
     }
     Ok(early)
-}
-
-/// Statuses by which a server may say that it cannot go on from there.
-pub(super) fn is_about_the_place(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 400 | 410 | 416 | 422)
 }

@@ -14,6 +14,26 @@ const SEQUENCES_MAX: usize = 1000;
 /// A batch ends with so many holes, so that each is noted and no batch has too many notes.
 pub(super) const HOLES_MAX: usize = 100;
 
+/// What a number shows.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// It is the next, or comes again.
+    Next,
+    /// There is a hole before it.
+    Hole(Note),
+    /// It is of a sequence too many.
+    Unwatched,
+}
+
+impl Seen {
+    /// What is to be noted where a sequence is not watched.
+    pub(super) fn unwatched() -> Note {
+        let why =
+            format!("upstream has more than {SEQUENCES_MAX} sequences; holes in those after the first are not seen");
+        Note::new("control", json!({ "why": why, "ends": false }))
+    }
+}
+
 /// The last number of each sequence, and when it came.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sequences {
@@ -32,28 +52,29 @@ impl Sequences {
     }
 
     /// Takes a number. What is missing between it and the last one is a hole. One that is not greater comes again, or late.
-    pub(super) fn saw(&mut self, key: &str, number: u64, now: DateTime<Utc>) -> Option<Note> {
+    pub(super) fn saw(&mut self, key: &str, number: u64, now: DateTime<Utc>) -> Seen {
         let Some((last, at)) = self.last.get_mut(key) else {
-            if self.last.len() < SEQUENCES_MAX {
-                self.last.insert(key.to_owned(), (number, now));
+            if self.last.len() >= SEQUENCES_MAX {
+                return Seen::Unwatched;
             }
-            return None;
+            self.last.insert(key.to_owned(), (number, now));
+            return Seen::Next;
         };
         let (before, since) = (*last, *at);
         if number <= before {
-            return None;
+            return Seen::Next;
         }
         (*last, *at) = (number, now);
         let missing = number - before - 1;
         if missing == 0 {
-            return None;
+            return Seen::Next;
         }
         let key = (!key.is_empty()).then_some(key);
         let data = json!({
             "sequence": key, "first": before + 1, "last": number - 1, "missing": missing,
             "from": time_text(&since), "to": time_text(&now),
         });
-        Some(Note::new("hole", data))
+        Seen::Hole(Note::new("hole", data))
     }
 }
 
@@ -67,7 +88,7 @@ mod tests {
         let mut sequences = Sequences::default();
         let mut seen = Vec::new();
         for (key, number) in [("A", 7), ("A", 8), ("B", 1), ("A", 8), ("A", 11), ("A", 9), ("B", 3), ("A", 12)] {
-            if let Some(note) = sequences.saw(key, number, at) {
+            if let Seen::Hole(note) = sequences.saw(key, number, at) {
                 assert_eq!(note.kind, "hole");
                 seen.push(format!(
                     "{} {} {} {}",
@@ -77,6 +98,6 @@ mod tests {
         }
         assert_eq!(seen, [r#""A" 9 10 2"#, r#""B" 2 2 1"#]);
         let mut again = Sequences::of(&sequences.saved(), at);
-        assert!(again.saw("A", 13, at).is_none() && again.saw("B", 10, at).is_some());
+        assert!(matches!(again.saw("A", 13, at), Seen::Next) && matches!(again.saw("B", 10, at), Seen::Hole(_)));
     }
 }

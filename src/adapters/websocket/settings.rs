@@ -6,7 +6,9 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, de};
+use url::Url;
 
+use crate::fetch::page_url;
 use crate::message::Place;
 use crate::source::Problem;
 use crate::units::{Size, Span};
@@ -51,6 +53,36 @@ pub enum Binary {
     Gzip,
     /// Not looked at.
     Ignore,
+}
+
+/// The dictionary of compressed messages: where it is, or the long form.
+#[derive(Clone, Serialize)]
+#[serde(transparent)]
+pub struct DictionaryKeys(pub DictionaryMap);
+
+/// The long form.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DictionaryMap {
+    /// A file, or an address (`https://…`) that it is fetched from.
+    pub from: String,
+    /// The parameter of the source's address that asks for messages that are compressed with it. A server that does not know
+    /// the dictionary, or has none, is asked for messages as they are.
+    #[serde(default)]
+    pub query: Option<String>,
+    /// The parameter's value; by default the number that the dictionary has of its own.
+    #[serde(default)]
+    pub value: Option<String>,
+}
+
+impl DictionaryMap {
+    /// Where it is fetched from; `None` for a file.
+    ///
+    /// # Errors
+    /// When it is an address that is not fetched.
+    pub(super) fn address(&self) -> Option<Result<Url, String>> {
+        self.from.contains("://").then(|| page_url(&self.from))
+    }
 }
 
 /// Upstream's own numbers: a place alone, or the long form.
@@ -107,6 +139,22 @@ impl SequenceKeys {
     }
 }
 
+impl DictionaryKeys {
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if let Some(Err(message)) = self.0.address() {
+            problems.push(Problem::new(["dictionary", "from"], message));
+        }
+        if self.0.query.as_ref().is_some_and(String::is_empty) {
+            problems.push(Problem::new(["dictionary", "query"], "name the parameter, such as `zstdDictionary`"));
+        }
+        if self.0.value.is_some() && self.0.query.is_none() {
+            problems.push(Problem::new(["dictionary", "value"], "of which parameter? write `query`"));
+        }
+        problems
+    }
+}
+
 impl ResumeKeys {
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -117,6 +165,39 @@ impl ResumeKeys {
             problems.push(Problem::new(["resume", "from"], "a message has one place; leave the `*` out"));
         }
         problems
+    }
+}
+
+impl<'de> Deserialize<'de> for DictionaryKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = DictionaryKeys;
+
+            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str("a file, an address, or `{ from: FILE, query: zstdDictionary }`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<DictionaryKeys, E> {
+                Ok(DictionaryKeys(DictionaryMap { from: text.to_owned(), query: None, value: None }))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<DictionaryKeys, A::Error> {
+                DictionaryMap::deserialize(MapAccessDeserializer::new(map)).map(DictionaryKeys)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for DictionaryKeys {
+    fn schema_name() -> Cow<'static, str> {
+        "DictionaryKeys".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let map = generator.subschema_for::<DictionaryMap>();
+        json_schema!({ "anyOf": [{ "type": "string" }, map] })
     }
 }
 

@@ -1,17 +1,21 @@
 //! A websocket as a source.
 
+mod rotate;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
 
-use super::open::{Open, Terms, is_about_the_place, open, said_no};
-use super::resume::{Spot, not_filled};
-use super::sequence::{HOLES_MAX, Sequences};
+use super::open::{Open, Terms, open, said_no};
+use super::sequence::{HOLES_MAX, Seen, Sequences};
 use super::settings::SequenceScope;
 use super::socket::Incoming;
 use crate::context::Context;
@@ -20,20 +24,31 @@ use crate::fetch::live::NotOpen;
 use crate::item::{Reject, cut_raw};
 use crate::message::{Found, Made, text_of, undated};
 use crate::outcome::Outcome;
+use crate::resume::{First, Resumed, SoFar, Spot, is_about_the_place, not_filled};
 use crate::source::{Ailment, Batch, Note, Source, SourceError};
 
 /// The most messages of one batch, and about so many bytes.
 const MESSAGES_MAX: usize = 4096;
 const BATCH_BYTES: usize = 4 << 20;
 
-/// How long the old connection is kept once there is a new one, at most, and once that one delivers.
-const OVERLAP_MAX: Duration = Duration::from_secs(10);
+/// How long the old connection is kept once there is a new one that delivers.
 const OVERLAP: Duration = Duration::from_secs(2);
 
-/// When a new connection could not be made, it is tried again after this.
-const ROTATE_AGAIN: Duration = Duration::from_secs(30);
+/// A server that sends nothing for so long has nothing more to send again.
+const QUIET: Duration = Duration::from_secs(3);
 
 type Opening = Pin<Box<dyn Future<Output = Result<Open, NotOpen>> + Send>>;
+
+/// Where the source stands: the cursor.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Standing {
+    #[serde(flatten)]
+    spot: Spot,
+    /// The last numbers of sequences that outlive a connection.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    sequences: BTreeMap<String, u64>,
+}
 
 /// The source.
 pub(super) struct Stream {
@@ -45,6 +60,8 @@ pub(super) struct Stream {
     opening: Option<Opening>,
     /// The one that it replaces, and until when that is kept.
     old: Option<(Open, Instant)>,
+    /// When the last message came.
+    heard: Instant,
     /// When the connection is to be replaced.
     rotate_at: Option<Instant>,
     /// Of a sequence that outlives connections.
@@ -53,6 +70,10 @@ pub(super) struct Stream {
     ending: Option<SourceError>,
     notes: Vec<Note>,
     undated: Option<String>,
+    /// It was not said yet that there are too many sequences.
+    is_watching_all: bool,
+    /// Why messages were not compressed on the connection before.
+    plain_because: Option<String>,
 }
 
 /// What is made of messages.
@@ -63,14 +84,17 @@ struct Taking {
     messages: usize,
     bytes: usize,
     rotates: bool,
+    /// Nothing came for long before it.
+    was_quiet: bool,
 }
 
 #[async_trait]
 impl Source for Stream {
     async fn connect(&mut self, cursor: Option<&Cursor>) -> Result<(), SourceError> {
         (self.open, self.old, self.opening, self.ending) = (None, None, None, None);
-        self.spot = cursor.and_then(|cursor| cursor.read().ok()).unwrap_or_default();
-        self.sequences = Sequences::of(&self.spot.sequences, self.context.now());
+        let standing: Standing = cursor.and_then(|cursor| cursor.read().ok()).unwrap_or_default();
+        self.spot = standing.spot;
+        self.sequences = Sequences::of(&standing.sequences, self.context.now());
         let refused = match self.make(self.spot.clone()).await {
             Ok(()) => return Ok(()),
             Err(refused) => refused,
@@ -79,20 +103,20 @@ impl Source for Stream {
         if self.spot.place.is_none() || self.terms.resume.is_none() || !refused.status.is_some_and(is_about_the_place) {
             return Err(refused.error);
         }
-        let spot = Spot { sequences: self.spot.sequences.clone(), ..Spot::default() };
-        if self.make(spot.clone()).await.is_err() {
+        if self.make(Spot::default()).await.is_err() {
             return Err(refused.error);
         }
         let now = self.context.now();
-        let why =
-            std::error::Error::source(&refused.error).map_or_else(|| refused.error.to_string(), ToString::to_string);
-        self.notes.push(not_filled(self.spot.heard_at.unwrap_or(now), now, &why));
-        self.spot = spot;
+        self.notes.push(not_filled(self.spot.heard_at.unwrap_or(now), now, &refused.words()));
+        self.spot = Spot::default();
         Ok(())
     }
 
     fn cursor(&self) -> Option<Cursor> {
-        if self.spot == Spot::default() { None } else { Cursor::new(&self.spot).ok() }
+        let across = self.terms.sequence.as_ref().map(|(.., across)| *across);
+        let sequences = (across == Some(SequenceScope::Stream)).then(|| self.sequences.saved()).unwrap_or_default();
+        let standing = Standing { spot: self.spot.clone(), sequences };
+        if standing == Standing::default() { None } else { Cursor::new(&standing).ok() }
     }
 
     async fn next(&mut self) -> Result<Batch, SourceError> {
@@ -102,7 +126,11 @@ impl Source for Stream {
         }
         self.rotate();
         self.let_go();
-        let Some((incoming, is_old)) = self.incoming().await? else { return Ok(Batch::default()) };
+        let Some((incoming, is_old)) = self.incoming().await? else {
+            let was_quiet = self.was_quiet();
+            self.end_replay(&Taking { was_quiet, ..Taking::default() });
+            return Ok(Batch { cursor: self.cursor(), ..Batch::default() });
+        };
         if let Some((_, until)) = self.old.as_mut().filter(|_| !is_old) {
             // The new one delivers: what the old one still has on its way is there in a moment.
             *until = (*until).min(Instant::now() + OVERLAP);
@@ -128,28 +156,23 @@ impl Stream {
             open: None,
             opening: None,
             old: None,
+            heard: Instant::now(),
             rotate_at: None,
             sequences: Sequences::default(),
             ending: None,
             notes: Vec::new(),
             undated: None,
+            is_watching_all: true,
+            plain_because: None,
         }
     }
 
     async fn make(&mut self, spot: Spot) -> Result<(), NotOpen> {
         let made = open(Arc::clone(&self.terms), self.context.clone(), spot).await?;
         self.rotate_at = self.terms.rotate.map(|age| made.since + age);
+        self.say_plain(&made);
         self.open = Some(made);
         Ok(())
-    }
-
-    /// Begins to make a new connection once this one is old.
-    fn rotate(&mut self) {
-        if self.opening.is_some() || self.old.is_some() || self.rotate_at.is_none_or(|at| at > Instant::now()) {
-            return;
-        }
-        self.rotate_at = None;
-        self.opening = Some(Box::pin(open(Arc::clone(&self.terms), self.context.clone(), self.spot.clone())));
     }
 
     /// What comes next: from the connection, or from the one that it replaces, which is then said. `None` when something
@@ -159,7 +182,9 @@ impl Stream {
         if let Some(early) = current.early.pop_front() {
             return Ok(Some((early, false)));
         }
-        let until = self.rotate_at;
+        // Upstream has nothing more to send again once there is a pause.
+        let paused = current.resumed.as_ref().filter(|resumed| resumed.has_begun()).map(|_| self.heard + QUIET);
+        let until = self.rotate_at.into_iter().chain(paused).min();
         if let Some(opening) = &mut self.opening {
             tokio::select! {
                 incoming = current.socket.next(None) => match incoming {
@@ -189,35 +214,10 @@ impl Stream {
         }
     }
 
-    fn replace(&mut self, made: Result<Open, NotOpen>) {
-        match made {
-            Ok(new) => {
-                self.rotate_at = self.terms.rotate.map(|age| new.since + age);
-                let old = self.open.replace(new);
-                self.old = old.map(|old| (old, Instant::now() + OVERLAP_MAX));
-                self.notes.push(Note::new(
-                    "control",
-                    json!({ "why": "the connection was replaced before its end", "ends": false }),
-                ));
-            }
-            Err(not_open) => {
-                let why = format!("the connection could not be replaced yet: {:#}", anyhow::Error::new(not_open.error));
-                self.notes.push(Note::new("control", json!({ "why": why, "ends": false })));
-                self.rotate_at = Some(Instant::now() + ROTATE_AGAIN);
-            }
-        }
-    }
-
-    /// Ends the connection that was replaced, if its time has come.
-    fn let_go(&mut self) {
-        if let Some((old, _)) = self.old.take_if(|(_, until)| *until <= Instant::now()) {
-            tokio::spawn(old.socket.close());
-        }
-    }
-
     /// Makes a batch of what has come.
     fn take(&mut self, first: Incoming, is_old: bool) -> Batch {
-        let mut taking = Taking::default();
+        let mut taking = Taking { was_quiet: self.was_quiet(), ..Taking::default() };
+        self.heard = Instant::now();
         let mut next = Some(first);
         while let Some(incoming) = next.take() {
             self.take_one(&incoming, is_old, &mut taking);
@@ -231,14 +231,11 @@ impl Stream {
             self.rotate_at = Some(Instant::now());
         }
         self.end_replay(&taking);
-        if self.terms.sequence.as_ref().is_some_and(|(.., across)| *across == SequenceScope::Stream) {
-            self.spot.sequences = self.sequences.saved();
-        }
-        let Made { items, rejects, undated } = taking.made;
+        let Made { items, rejects, undated, ignored } = taking.made;
         if !items.is_empty() {
             self.undated = undated;
         }
-        Batch { items, rejects, cursor: self.cursor(), ..Batch::default() }
+        Batch { items, rejects, ignored, cursor: self.cursor(), ..Batch::default() }
     }
 
     /// What is there already.
@@ -264,10 +261,10 @@ impl Stream {
         let terms = Arc::clone(&self.terms);
         taking.messages += 1;
         let text = match incoming {
-            Incoming::Text(text) => std::borrow::Cow::Borrowed(text.as_str()),
-            Incoming::Binary(bytes) => match terms.decode.text(bytes) {
+            Incoming::Text(text) => Cow::Borrowed(text.as_str()),
+            Incoming::Binary(bytes) => match self.decoded(bytes, is_old) {
                 Ok(Some(text)) => text,
-                Ok(None) => return,
+                Ok(None) => return taking.made.ignored.add("binary", 1),
                 Err(why) => {
                     let raw = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]);
                     taking.made.rejects.push(Reject::new(Outcome::Invalid, None, why, &raw));
@@ -290,6 +287,11 @@ impl Stream {
         }
     }
 
+    fn decoded<'b>(&mut self, bytes: &'b [u8], is_old: bool) -> Result<Option<Cow<'b, str>>, String> {
+        let open = if is_old { self.old.as_mut().map(|(old, _)| old) } else { self.open.as_mut() };
+        open.map_or(Ok(None), |open| open.decode.text(bytes))
+    }
+
     fn take_json(&mut self, terms: &Terms, message: &RawValue, is_old: bool, taking: &mut Taking) {
         let found = terms.reader.look(message);
         if terms.errors.iter().any(|condition| condition.is_met(&found)) {
@@ -307,13 +309,17 @@ impl Stream {
             return;
         }
         self.number(terms, &found, is_old, taking);
+        let before = taking.made.items.len();
+        terms.reader.make(message, &found, &"message".into(), &mut taking.made);
         if let Some(place) = terms.resume.as_ref().and_then(|(at, _)| text_of(found.one(*at)?)) {
-            if let Some(resumed) = self.open.as_mut().filter(|_| !is_old).and_then(|open| open.resumed.as_mut()) {
-                resumed.saw(&place);
+            let published_at = taking.made.items[before..].first().and_then(|item| item.published_at);
+            let first = self.resumed().filter(|_| !is_old).and_then(|resumed| resumed.saw(&place, published_at, 0));
+            if first == Some(First::Anew) {
+                // The greatest of its old numbers would be asked for for ever.
+                self.spot.place = None;
             }
             self.spot.reach(&place, self.context.now());
         }
-        terms.reader.make(message, &found, &"message".into(), &mut taking.made);
     }
 
     /// Looks for a hole before this message.
@@ -326,23 +332,39 @@ impl Stream {
             (SequenceScope::Connection, Some(open)) => &mut open.sequences,
             _ => &mut self.sequences,
         };
-        if let Some(hole) = sequences.saw(&key, number, self.context.now()) {
-            taking.holes += 1;
-            self.notes.push(hole);
+        match sequences.saw(&key, number, self.context.now()) {
+            Seen::Next => {}
+            Seen::Hole(hole) => {
+                taking.holes += 1;
+                self.notes.push(hole);
+            }
+            Seen::Unwatched if self.is_watching_all => {
+                self.is_watching_all = false;
+                self.notes.push(Seen::unwatched());
+            }
+            Seen::Unwatched => {}
         }
     }
 
     /// Says that what was missed has come again, once it has.
     fn end_replay(&mut self, taking: &Taking) {
         let Some(open) = &mut self.open else { return };
-        let Some(resumed) = &open.resumed else { return };
-        self.spot.missed_from = Some(resumed.from);
-        let published_at = taking.made.items.last().and_then(|item| item.published_at);
-        if let Some(note) = resumed.end(published_at, self.context.now()) {
-            self.notes.push(note);
-            open.resumed = None;
-            self.spot.missed_from = None;
+        let (now, published_at) = (self.context.now(), taking.made.items.last().and_then(|item| item.published_at));
+        let so_far = SoFar { now, published_at, signs: 0, was_quiet: taking.was_quiet };
+        if let Some(resumed) = open.resumed.take_if(|resumed| resumed.is_over(&so_far)) {
+            self.notes.extend(resumed.note(now));
         }
+        self.spot.missed_from = open.resumed.as_ref().and_then(Resumed::missed_from);
+    }
+
+    /// Whether there is a pause in what upstream sends again.
+    fn was_quiet(&self) -> bool {
+        let resumed = self.open.as_ref().and_then(|open| open.resumed.as_ref());
+        resumed.is_some_and(Resumed::has_begun) && self.heard.elapsed() >= QUIET
+    }
+
+    fn resumed(&mut self) -> Option<&mut Resumed> {
+        self.open.as_mut()?.resumed.as_mut()
     }
 }
 

@@ -224,6 +224,7 @@ mod tests {
             fields: vec![],
             records: records.iter().map(line).collect(),
             rejects: rejects.iter().map(reject).collect(),
+            ignored: crate::item::Ignored::default(),
         };
         let found = differences(expect, &report, &["last".into(), "o".into()]);
         let words = found.iter().map(|one| format!("{}: {} / {}", one.at, one.expected, one.found));

@@ -28,6 +28,10 @@ pub struct Coverage {
     pub throttled: u64,
     /// How many problems were noted.
     pub problems: u64,
+    /// How many holes there were in upstream's own numbers.
+    pub holes: u64,
+    /// How many numbers were missing in those. What came late, or again, was counted as missing before.
+    pub missing: u64,
 }
 
 /// A time in which a source was not read.
@@ -139,6 +143,8 @@ impl Account {
             starts: self.starts,
             throttled: self.throttled,
             problems: self.problems,
+            holes: self.holes,
+            missing: self.missing,
         }
     }
 

@@ -7,6 +7,7 @@ use chrono::{DateTime, Datelike as _, Days, Months, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::config::HitRate;
+use crate::item::Ignored;
 use crate::secrets;
 use crate::source::{Ailment, Budget, Outcome};
 
@@ -57,6 +58,9 @@ pub(super) struct Tally {
     pub(super) rejects: u64,
     /// Records that upstream sent again and that were not written again.
     pub(super) duplicates: u64,
+    /// What came and is not wanted, by the key that says so.
+    #[serde(skip_serializing_if = "Ignored::is_empty")]
+    pub(super) ignored: Ignored,
     /// Ticks of a polled source by their outcome, and those that nobody was there for.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) outcomes: BTreeMap<Outcome, u64>,

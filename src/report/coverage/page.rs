@@ -37,6 +37,8 @@ struct Json<'a> {
     starts: u64,
     throttled: u64,
     problems: u64,
+    holes: u64,
+    missing: u64,
 }
 
 #[derive(Serialize)]
@@ -97,6 +99,8 @@ impl Report {
             starts: coverage.starts,
             throttled: coverage.throttled,
             problems: coverage.problems,
+            holes: coverage.holes,
+            missing: coverage.missing,
         })
     }
 
@@ -126,6 +130,14 @@ impl Report {
         };
         rows.push(("records", format!("{}{replayed}", many(self.records))));
         rows.push(("rejects", many(self.rejects)));
+        if coverage.holes > 0 {
+            let (holes, were) = if coverage.holes == 1 { ("hole", "was") } else { ("holes", "were") };
+            let count = many(coverage.holes);
+            rows.push((
+                "missing",
+                format!("{}, by upstream's numbers; there {were} {count} {holes}", many(coverage.missing)),
+            ));
+        }
         let kind = coverage.kind.as_ref().map_or_else(String::new, |kind| format!(" ({kind})"));
         let mut page = format!("{}{kind}\n", self.source);
         for (name, what) in rows {

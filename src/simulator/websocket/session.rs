@@ -10,6 +10,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
+use super::compress::{offer, packer};
 use super::shapes::{Logged, Shape};
 use super::wire::{self, Asked};
 use super::{Connection, Fault, Shared};
@@ -40,6 +41,7 @@ struct Session {
     late: Option<Logged>,
     seen_now: u64,
     piece: usize,
+    packer: Option<zstd::bulk::Compressor<'static>>,
 }
 
 pub(super) async fn run(socket: TcpStream, shared: Arc<Shared>) {
@@ -47,6 +49,11 @@ pub(super) async fn run(socket: TcpStream, shared: Arc<Shared>) {
     let (mut reading, socket) = socket.into_split();
     let index = shared.lock().connections.len();
     let Ok(Ok(asked)) = timeout(Duration::from_secs(10), Asked::read(&mut reading)).await else { return };
+    let offered = offer(&asked, &shared.lock().settings);
+    if let Some(offered) = offered {
+        let mut socket = socket;
+        return drop(socket.write_all(&offered).await);
+    }
     let index = {
         let mut state = shared.lock();
         state.connections.push(Connection {
@@ -73,13 +80,17 @@ async fn session(
         let mut state = shared.lock();
         let refusal = state.refusals.pop_front();
         let log: Vec<Logged> = state.log.iter().copied().collect();
-        let from = shape.map_or(Err((404, "not found".to_owned())), |shape| shape.from(asked, &log));
+        let from = shape.map_or(Err((404, "not found".to_owned())), |shape| {
+            let packer = packer(shape, asked, &state.settings)?;
+            let from = if state.settings.forgets { None } else { shape.from(asked, &log)? };
+            Ok((from, packer))
+        });
         let settings = state.settings.clone();
         // It comes once.
         state.settings.flood = 0;
         (refusal, from, settings, state.now)
     };
-    let (shape, from) = match (refusal, shape, from) {
+    let (shape, (from, packer)) = match (refusal, shape, from) {
         (Some((status, body)), ..) | (None, _, Err((status, body))) => return refuse(&mut socket, status, &body).await,
         (None, Some(shape), Ok(from)) => (shape, from),
         (None, None, Ok(_)) => return Ok(()),
@@ -99,6 +110,7 @@ async fn session(
         late: None,
         seen_now,
         piece: settings.piece,
+        packer,
     };
     if !shape.waits() {
         session.begin();
@@ -267,10 +279,9 @@ impl Session {
             self.sequence += 1;
             self.shape.event(logged, self.sequence)
         });
-        let whole = |text: &Option<String>| wire::frame(wire::TEXT, true, text.as_deref().unwrap_or("{}").as_bytes());
         match fault {
             Some(Fault::Torn | Fault::Reset) => {
-                let bytes = whole(&text);
+                let bytes = self.whole(text.as_deref());
                 self.write(&bytes[..bytes.len() / 2]).await?;
                 if fault == Some(Fault::Reset) {
                     self.socket.as_ref().set_zero_linger()?;
@@ -297,22 +308,45 @@ impl Session {
                 self.write(&wire::frame(wire::TEXT, true, huge.as_bytes())).await?;
             }
             Some(Fault::Nonsense) => self.write(&[0xff, 0x00]).await?,
-            Some(Fault::Twice) => self.write(&whole(&text)).await?,
+            Some(Fault::Twice) => {
+                let bytes = self.whole(text.as_deref());
+                self.write(&bytes).await?;
+            }
             Some(Fault::Fragments) => {
-                self.write(&wire::fragments(text.as_deref().unwrap_or("{}").as_bytes())).await?;
+                let (opcode, bytes) = self.packed(text.as_deref());
+                self.write(&wire::fragments(opcode, &bytes)).await?;
                 return Ok(true);
             }
             None => {}
         }
         if text.is_some() {
-            self.write(&whole(&text)).await?;
+            let bytes = self.whole(text.as_deref());
+            self.write(&bytes).await?;
         }
         if let Some(late) = self.late.take() {
             self.sequence += 1;
-            let text = Some(self.shape.event(late, self.sequence));
-            self.write(&whole(&text)).await?;
+            let text = self.shape.event(late, self.sequence);
+            let bytes = self.whole(Some(&text));
+            self.write(&bytes).await?;
         }
         Ok(true)
+    }
+
+    fn whole(&mut self, text: Option<&str>) -> Vec<u8> {
+        let (opcode, bytes) = self.packed(text);
+        wire::frame(opcode, true, &bytes)
+    }
+
+    /// An event as it goes over this connection.
+    fn packed(&mut self, text: Option<&str>) -> (u8, Vec<u8>) {
+        let bytes = text.unwrap_or("{}").as_bytes();
+        match self.packer.as_mut().and_then(|packer| packer.compress(bytes).ok()) {
+            Some(packed) => {
+                self.shared.lock().connections[self.index].packed += 1;
+                (wire::BINARY, packed)
+            }
+            None => (wire::TEXT, bytes.to_vec()),
+        }
     }
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

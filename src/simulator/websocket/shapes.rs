@@ -63,7 +63,11 @@ impl Shape {
             }
             Self::Jetstream => json!({ "did": did, "time_us": us, "kind": "commit", "commit": commit() }),
             Self::JetstreamV2 => {
-                let payload = json!({ "$type": "network.bsky.jetstream.subscribeEvents#commit", "seq": number, "did": did, "time": time, "commit": commit() });
+                let mut payload = json!({ "$type": "network.bsky.jetstream.subscribeEvents#commit", "seq": number, "did": did, "time": time });
+                // What is a map of its own in version 1 stands in the event itself.
+                if let (Value::Object(payload), Value::Object(commit)) = (&mut payload, commit()) {
+                    payload.extend(commit);
+                }
                 json!({ "$type": "message", "payload": payload })
             }
             Self::Binance => {

@@ -63,6 +63,7 @@ pub(super) fn agreement(asked: &Asked) -> Vec<u8> {
 }
 
 pub(super) const TEXT: u8 = 1;
+pub(super) const BINARY: u8 = 2;
 pub(super) const CLOSE: u8 = 8;
 pub(super) const PING: u8 = 9;
 pub(super) const PONG: u8 = 10;
@@ -87,10 +88,11 @@ pub(super) fn frame(opcode: u8, is_last: bool, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A message in three frames, with a ping between.
-pub(super) fn fragments(payload: &[u8]) -> Vec<u8> {
+pub(super) fn fragments(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let (first, rest) = payload.split_at(payload.len() / 3);
     let (second, third) = rest.split_at(rest.len() / 2);
-    [frame(TEXT, false, first), frame(PING, true, b"between"), frame(0, false, second), frame(0, true, third)].concat()
+    [frame(opcode, false, first), frame(PING, true, b"between"), frame(0, false, second), frame(0, true, third)]
+        .concat()
 }
 
 /// The close frame of this code.

@@ -17,8 +17,7 @@ static DAYS: AtomicU32 = AtomicU32::new(0);
 
 /// Begins to listen, at an address where nobody else does.
 pub async fn listen<U: Upstream>(world: &Arc<Mutex<World<U>>>) -> SocketAddr {
-    let number =
-        std::process::id().wrapping_mul(31).wrapping_add(DAYS.fetch_add(1, Ordering::Relaxed));
+    let number = std::process::id().wrapping_mul(31).wrapping_add(DAYS.fetch_add(1, Ordering::Relaxed));
     let [.., a, b] = number.to_be_bytes();
     let listener = TcpListener::bind((Ipv4Addr::new(127, 77, a, b), 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
