@@ -67,10 +67,9 @@ impl Running {
         command.envs(&exec.env);
         if let Some(folder) = &exec.folder {
             // What the system says would be that the program is not there.
-            let about = std::fs::metadata(Path::new(folder)).and_then(|about| match about.is_dir() {
-                true => Ok(()),
-                false => Err(io::ErrorKind::NotADirectory.into()),
-            });
+            let about = std::fs::metadata(Path::new(folder));
+            let about =
+                about.and_then(|about| if about.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) });
             about.with_context(|| format!("see `folder`: {folder} is no folder that tapline may look into"))?;
             command.current_dir(folder);
         }
