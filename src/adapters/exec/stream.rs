@@ -162,7 +162,7 @@ impl Stream {
             self.undated = made.undated.take();
         }
         let Made { items, rejects, ignored, .. } = made;
-        Batch { items, rejects, ignored, cursor, ..Batch::default() }
+        Batch { items, rejects, cursor, ignored, ..Batch::default() }
     }
 
     fn take(&mut self, text: &str, made: &mut Made, cursor: &mut Option<Cursor>) -> Result<(), String> {
