@@ -384,7 +384,7 @@ mod tests {
             "kind: sse\nurl: http://a/\nwith: { a: b }",
             "preset: usgs\nevery: 1m\nurll: x",
             "preset: bluesky\nwith:\n  host: \"a b\"\n",
-            "preset: bluesky\nwith:\n  collections: [ x ]\nbinary: gzip\nwith_more: 1\n",
+            "preset: bluesky_v2\nwith:\n  host: h\nbinary: gzip\n",
             "preset: bluesky\nwith:\n  dictionary: 7\n",
         ]
         .map(wrong)
@@ -398,6 +398,9 @@ mod tests {
         s.yaml:2:1: with: a map of names and values is wanted
         s.yaml:3:1: with: this belongs to a `preset`, and there is none
         s.yaml:3:1: urll: unknown key; did you mean `url`?
+        s.yaml:3:9: url: not a URL (invalid international domain name); write it whole, such as https://example.com/page
+        s.yaml:1:9: dictionary: a dictionary belongs to `binary: zstd`; the key comes from the preset `bluesky_v2`
+        s.yaml:3:15: dictionary.from: this is the number 7, but a text is wanted
         ");
     }
 }

@@ -123,6 +123,8 @@ async fn g30_half_open_connections_are_left_and_quiet_ones_are_not() {
     server.fault_now(Fault::HalfOpen);
     server.publish();
     wait_until("it goes on over another", LONG, || numbers(&tap) == [1, 2]);
+    // Nothing comes after it, and that is how the end of what is sent again is known.
+    pause(Duration::from_secs(4));
     assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
     let lost = entries(&tap, "lost");
     assert!(lost[0]["data"]["why"].as_str().unwrap().contains("silent for"), "{lost:?}");

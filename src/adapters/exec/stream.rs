@@ -244,7 +244,7 @@ impl Stream {
             self.undated = made.undated.take();
         }
         let Made { items, rejects, ignored, .. } = made;
-        Batch { items, rejects, ignored, cursor, parts: self.changed(), ..Batch::default() }
+        Batch { items, rejects, cursor, parts: self.changed(), ignored, ..Batch::default() }
     }
 
     fn take(&mut self, text: &str, made: &mut Made, cursor: &mut Option<Cursor>) -> Result<(), String> {

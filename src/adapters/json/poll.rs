@@ -223,7 +223,7 @@ impl Polled {
         self.position.validator = validator.filter(|_| is_whole && self.is_single());
         let outcome = (is_whole && items.is_empty()).then_some(Outcome::Unchanged);
         let fresh = if is_whole { fresh } else { Duration::ZERO };
-        self.ready(Batch { items, rejects, ignored, wait, outcome, ..Batch::default() }, fresh)
+        self.ready(Batch { items, rejects, wait, outcome, ignored, ..Batch::default() }, fresh)
     }
 
     /// The answer is the last one.

@@ -68,27 +68,27 @@ fn too_long(bytes_max: usize) -> String {
 
 /// Piece by piece, so that a bomb is seen before it has gone off.
 fn gunzip(bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, String> {
-    let mut decoded = Vec::new();
+    let mut whole = Vec::new();
     let mut decoder = GzDecoder::new(bytes).take(bytes_max as u64 + 1);
-    decoder.read_to_end(&mut decoded).map_err(|error| corrupt(&error))?;
-    if decoded.len() > bytes_max { Err(too_long(bytes_max)) } else { Ok(decoded) }
+    decoder.read_to_end(&mut whole).map_err(|error| corrupt(&error))?;
+    if whole.len() > bytes_max { Err(too_long(bytes_max)) } else { Ok(whole) }
 }
 
 /// Likewise.
 fn unzstd(decoder: &mut Decoder<'static>, bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, String> {
     decoder.reinit().map_err(|error| corrupt(&error))?;
     let mut input = InBuffer::around(bytes);
-    let (mut decoded, mut piece) = (Vec::new(), [0; 16 << 10]);
+    let (mut whole, mut piece) = (Vec::new(), [0; 16 << 10]);
     loop {
         let mut output = OutBuffer::around(&mut piece[..]);
         let left = decoder.run(&mut input, &mut output).map_err(|error| corrupt(&error))?;
-        decoded.extend_from_slice(output.as_slice());
-        if decoded.len() > bytes_max {
+        whole.extend_from_slice(output.as_slice());
+        if whole.len() > bytes_max {
             return Err(too_long(bytes_max));
         }
         let is_read = input.pos() == bytes.len();
         if is_read && left == 0 {
-            return Ok(decoded);
+            return Ok(whole);
         }
         if is_read && output.pos() < output.capacity() {
             return Err("this cannot be decompressed: it ends in the middle; see `binary`".to_owned());

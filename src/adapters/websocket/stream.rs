@@ -114,7 +114,8 @@ impl Source for Stream {
 
     fn cursor(&self) -> Option<Cursor> {
         let across = self.terms.sequence.as_ref().map(|(.., across)| *across);
-        let sequences = (across == Some(SequenceScope::Stream)).then(|| self.sequences.saved()).unwrap_or_default();
+        let goes_on = across == Some(SequenceScope::Stream);
+        let sequences = if goes_on { self.sequences.saved() } else { BTreeMap::new() };
         let standing = Standing { spot: self.spot.clone(), sequences };
         if standing == Standing::default() { None } else { Cursor::new(&standing).ok() }
     }
@@ -333,7 +334,6 @@ impl Stream {
             _ => &mut self.sequences,
         };
         match sequences.saw(&key, number, self.context.now()) {
-            Seen::Next => {}
             Seen::Hole(hole) => {
                 taking.holes += 1;
                 self.notes.push(hole);
@@ -342,7 +342,7 @@ impl Stream {
                 self.is_watching_all = false;
                 self.notes.push(Seen::unwatched());
             }
-            Seen::Unwatched => {}
+            Seen::Next | Seen::Unwatched => {}
         }
     }
 

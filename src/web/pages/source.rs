@@ -190,7 +190,7 @@ fn facts(state: &SourceState, view: &View) -> Facts {
     add("A minute", tally.and_then(|tally| tally.rate(now)).map(per_minute));
     add("Rejects", tally.and_then(|tally| tally.rejects).map(many));
     let ignored = tally.map(|tally| &tally.ignored).filter(|ignored| !ignored.is_empty());
-    add("Ignored", ignored.map(|ignored| ignored.to_string()));
+    add("Ignored", ignored.map(ToString::to_string));
     add("Last record", tally.and_then(|tally| tally.record_at).map(|at| moment(at, now)));
     add("Behind upstream", tally.and_then(crate::report::saved::Tally::lag).map(|lag| format!("{lag:.1} s")));
     add("Last tick", saved.and_then(|saved| saved.slot).map(|at| moment(at, now)));
