@@ -71,7 +71,9 @@ impl Upstream for Mastodon {
         if self.is_sse {
             if self.thumped.is_none_or(|at| now - at >= TimeDelta::seconds(15)) {
                 self.thumped = Some(now);
-                open.iter().for_each(|line| net.send(*line, ":thump\n"));
+                for line in &open {
+                    net.send(*line, ":thump\n");
+                }
             }
         } else {
             // Who has not answered the last one when the next is due is left.
@@ -188,13 +190,17 @@ impl Upstream for Wikimedia {
         let is_missed =
             |logged: &&Logged| place[Self::topic(logged)].is_some_and(|at| logged.at.timestamp_millis() >= at);
         let missed: Vec<Logged> = self.edits.all.iter().filter(is_missed).copied().collect();
-        missed.into_iter().for_each(|logged| self.send(line, logged, net));
+        for logged in missed {
+            self.send(line, logged, net);
+        }
     }
 
     fn tick(&mut self, net: &mut Net) {
         let (now, open) = (net.now, net.open());
         for logged in self.edits.come(now) {
-            open.iter().for_each(|line| self.send(*line, logged, net));
+            for line in &open {
+                self.send(*line, logged, net);
+            }
         }
         for line in open {
             if now - net.lines[line].opened >= TimeDelta::minutes(15) {
@@ -303,7 +309,9 @@ impl Upstream for Jetstream {
             if self.is_v2 { logged.number } else { u64::try_from(logged.at.timestamp_micros()).unwrap() }
         };
         let missed: Vec<Logged> = self.events.all.iter().filter(|logged| place(logged) >= cursor).copied().collect();
-        missed.into_iter().for_each(|logged| self.send(line, logged, net));
+        for logged in missed {
+            self.send(line, logged, net);
+        }
         // It was among them.
         self.late = None;
     }
@@ -325,7 +333,9 @@ impl Upstream for Jetstream {
                 self.late = Some((logged, now + TimeDelta::seconds(3)));
                 continue;
             }
-            open.iter().for_each(|line| self.send(*line, logged, net));
+            for line in &open {
+                self.send(*line, logged, net);
+            }
             if self.is_v2 && self.too_slow.first() == Some(&logged.number) {
                 self.too_slow.remove(0);
                 for line in open {

@@ -25,7 +25,7 @@ fn kind(number: u64) -> Option<&'static str> {
 
 /// Publishes so many events; the number of the last one.
 fn publish(sse: &Sse, events: usize) -> u64 {
-    (0..events).map(|_| sse.publish()).last().unwrap()
+    (0..events).fold(0, |_, _| sse.publish())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,8 +61,11 @@ async fn presets_of_server_sent_events_understand_their_servers() {
     wait_until("the last posts are there", LONG, || posts(&tap) >= wanted + 8);
     assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
 
-    let found: Vec<(String, Value)> =
-        tap.records("mastodon").into_iter().map(|mut record| (record["type"].as_str().unwrap().to_owned(), record["data"].take())).collect();
+    let found: Vec<(String, Value)> = tap
+        .records("mastodon")
+        .into_iter()
+        .map(|mut record| (record["type"].as_str().unwrap().to_owned(), record["data"].take()))
+        .collect();
     let expected: Vec<&str> = (1..=80).filter_map(kind).collect();
     assert_eq!(found[..wanted].iter().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>(), expected, "in order");
     for record in tap.records("mastodon") {
@@ -85,7 +88,8 @@ async fn presets_of_server_sent_events_understand_their_servers() {
         assert!(record["id"].as_str().unwrap().contains(id) && record["type"] == "message", "{record}");
         assert!(record["published_at"].is_string() && record["data"]["meta"]["domain"] != "canary", "{record}");
     }
-    let asks = |request: &tapline::simulator::server::Request| request.header("user-agent") == Some("tapline (me@a.example)");
+    let asks =
+        |request: &tapline::simulator::server::Request| request.header("user-agent") == Some("tapline (me@a.example)");
     assert_eq!(sse.requests().iter().filter(|request| asks(request)).count(), 2, "it says who asks, each time");
     for source in ["mastodon", "wiki"] {
         assert_eq!(tap.count(&format!("_rejected/{source}")), 0, "{source}");
@@ -99,7 +103,8 @@ async fn presets_of_polls_understand_their_servers() {
     // A hundred items a second: more than a page of most APIs while it is killed.
     let news = Api { step: Duration::from_millis(10), ..Api::default() }.start(0).await.unwrap();
     let tap = Tap::new();
-    let (summary, search) = (quakes.url("/earthquakes/feed/v1.0/summary/all_day.geojson"), news.url("/api/v1/search_by_date"));
+    let (summary, search) =
+        (quakes.url("/earthquakes/feed/v1.0/summary/all_day.geojson"), news.url("/api/v1/search_by_date"));
     let every = "every: 200ms\nmanners: { delay: 0s }\n";
     tap.source("quakes", &format!("preset: usgs\nurl: {summary}\n{every}"));
     tap.source("news", &format!("preset: hacker_news\nurl: {search}\n{every}"));
@@ -132,15 +137,22 @@ async fn presets_of_polls_understand_their_servers() {
         assert!(published.timestamp_millis() == time && record["type"] == "earthquake", "{record}");
     }
 
-    let news_found: Vec<u64> =
-        tap.records("news").iter().map(|record| record["data"]["objectID"].as_str().unwrap().parse().unwrap()).collect();
+    let news_found: Vec<u64> = tap
+        .records("news")
+        .iter()
+        .map(|record| record["data"]["objectID"].as_str().unwrap().parse().unwrap())
+        .collect();
     let last = *news_found.iter().max().unwrap();
     assert_exactly(&news_found, 42_000_000..=last);
     for record in tap.records("news") {
         assert!(record["type"] == "story" && record["published_at"].is_string(), "{record}");
     }
-    let asked: Vec<String> = news.requests().into_iter().map(|request| request.path).filter(|path| path.contains("search")).collect();
-    assert!(asked.iter().all(|path| path.contains("hitsPerPage=1000") && path.contains("numericFilters=created_at_i%3E")), "{asked:?}");
+    let asked: Vec<String> =
+        news.requests().into_iter().map(|request| request.path).filter(|path| path.contains("search")).collect();
+    assert!(
+        asked.iter().all(|path| path.contains("hitsPerPage=1000") && path.contains("numericFilters=created_at_i%3E")),
+        "{asked:?}"
+    );
     for source in ["quakes", "news"] {
         assert_eq!(tap.count(&format!("_rejected/{source}")), 0, "{source}");
     }

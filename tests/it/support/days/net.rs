@@ -4,8 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
-use super::frames::{self, CLOSE, PING, PONG, TEXT, frame};
 use super::Act;
+use super::frames::{self, CLOSE, PING, PONG, TEXT, frame};
 
 /// What becomes of who comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,8 +17,7 @@ static DAYS: AtomicU32 = AtomicU32::new(0);
 
 /// Begins to listen, at an address where nobody else does.
 pub async fn listen<U: Upstream>(world: &Arc<Mutex<World<U>>>) -> SocketAddr {
-    let number =
-        std::process::id().wrapping_mul(31).wrapping_add(DAYS.fetch_add(1, Ordering::Relaxed));
+    let number = std::process::id().wrapping_mul(31).wrapping_add(DAYS.fetch_add(1, Ordering::Relaxed));
     let [.., a, b] = number.to_be_bytes();
     let listener = TcpListener::bind((Ipv4Addr::new(127, 77, a, b), 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -42,7 +41,9 @@ pub async fn keep_door<U: Upstream>(world: &Arc<Mutex<World<U>>>, address: Socke
 /// Stops listening.
 pub async fn close<U: Upstream>(world: &Arc<Mutex<World<U>>>) {
     let accepting = lock(world).net.accepting.take();
-    accepting.into_iter().for_each(|accepting| accepting.abort());
+    if let Some(accepting) = accepting {
+        accepting.abort();
+    }
     tokio::task::yield_now().await;
 }
 
@@ -130,7 +131,9 @@ fn answer<U: Upstream>(world: &Mutex<World<U>>, asked: &mut Asked) -> (Option<Ve
     }
     net.asked.push(asked.clone());
     let mut out = format!("HTTP/1.1 {status} Said\r\n").into_bytes();
-    headers.iter().for_each(|(name, value)| out.extend(format!("{name}: {value}\r\n").into_bytes()));
+    for (name, value) in &headers {
+        out.extend(format!("{name}: {value}\r\n").into_bytes());
+    }
     out.extend(b"\r\n");
     out.extend(body);
     (Some(out), stream.map(|is_websocket| net.add(is_websocket)))
