@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::support::days::account::{Account, Log, Logged, Policy, USUAL, assert_exactly, assert_policy};
-use crate::support::days::net::{Asked, Net, Reply};
+use crate::support::days::net::{Asked, Door, Net, Reply};
 use crate::support::days::{Act, Plan, Upstream, live, misfortunes};
 
 /// Mastodon, by websocket or by server-sent events: nothing is ever sent again, a restart comes with each release.
@@ -375,4 +375,20 @@ fn a_day_of_bluesky() {
 fn a_day_of_bluesky_v2() {
     let url = "ws://URL/xrpc/network.bsky.jetstream.subscribeEvents";
     a_day_of_jetstream(true, &format!("preset: bluesky_v2\nwith: {{ host: a.example }}\nurl: {url}\n"));
+}
+
+/// An hour of a server that replays a word and ends the connection, each time: what the file allows in a quarter of an hour is not
+/// used up faster, and nothing is lost.
+#[test]
+fn a_server_that_says_a_word_and_leaves_is_left_alone() {
+    let acts = vec![(3600, Act::Door(Door::Brief)), (3600, Act::Restart(1001)), (7200, Act::Door(Door::Open))];
+    let url = "ws://URL/xrpc/network.bsky.jetstream.subscribeEvents";
+    let file = format!("preset: bluesky_v2\nwith: {{ host: a.example }}\nurl: {url}\n");
+    let day = live(&Plan::of(&file, 3, acts), Jetstream::new(true));
+    let account = Account::of(&day);
+    account.assert_whole(&day);
+    assert_policy(&day, Policy { per_minute: 15, ..USUAL });
+    let opened = day.world.net.lines.len();
+    assert!((50..=80).contains(&opened), "{opened} connections: fifteen in each quarter of the hour, and a few");
+    assert_exactly(&account.numbers("/n"), 1..=day.world.upstream.events.all.len() as u64);
 }

@@ -109,7 +109,7 @@ fn answer<U: Upstream>(world: &Mutex<World<U>>, asked: &mut Asked) -> (Option<Ve
             headers.extend(retry_after.map(|seconds| ("Retry-After", seconds.to_string())));
             Reply::Page { status, headers, body: b"<h1>Maintenance</h1>".to_vec() }
         }
-        Door::Open | Door::Gone | Door::Flap => upstream.asked(asked, net),
+        Door::Open | Door::Gone | Door::Flap | Door::Brief => upstream.asked(asked, net),
     };
     let (status, headers, body, stream) = match reply {
         Reply::Page { status, mut headers, body } => {
