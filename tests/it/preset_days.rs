@@ -192,12 +192,16 @@ impl Upstream for Coinbase {
             self.second = Some(now);
             self.beats += 1;
             let beat = json!({ "channel": "heartbeats", "events": [{ "heartbeat_counter": self.beats }] });
-            wanted.iter().for_each(|line| self.send(*line, beat.clone(), false, net));
+            for line in &wanted {
+                self.send(*line, beat.clone(), false, net);
+            }
         }
         for logged in self.trades.come(now) {
             let is_dropped = logged.number.is_multiple_of(1000);
             let message = Self::message("update", &[Self::trade(logged)]);
-            wanted.iter().for_each(|line| self.send(*line, message.clone(), is_dropped, net));
+            for line in &wanted {
+                self.send(*line, message.clone(), is_dropped, net);
+            }
         }
     }
 }
@@ -222,7 +226,7 @@ fn a_day_of_coinbase() {
         "each hole is known by its number"
     );
     // What was traded in a hole is accounted for as what was traded in a gap is.
-    let holes: Vec<_> = holes.into_iter().map(|hole| span(hole)).collect();
+    let holes: Vec<_> = holes.into_iter().map(span).collect();
     account.gaps.extend(holes);
     let written = account.assert_once_or_in_gap(&account.numbers("/trade_id"), &trades.all);
     println!("{written} of {} trades, {} holes", trades.all.len(), dropped.len());
@@ -269,7 +273,9 @@ impl Upstream for Finnhub {
         }
         if self.pinged.is_none_or(|at| now - at >= TimeDelta::seconds(50)) {
             self.pinged = Some(now);
-            open.iter().for_each(|line| net.send_text(*line, r#"{"type":"ping"}"#));
+            for line in &open {
+                net.send_text(*line, r#"{"type":"ping"}"#);
+            }
         }
         for Logged { number, at } in self.trades.come(now) {
             let trade = |part: u64| json!({ "s": "AAPL", "p": 1.5, "t": at.timestamp_millis(), "v": number * 2 + part, "c": ["1"] });

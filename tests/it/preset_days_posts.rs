@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::support::days::account::{Account, Log, Logged, Policy, USUAL, assert_exactly, assert_policy};
-use crate::support::days::net::{Asked, Net, Reply};
+use crate::support::days::net::{Asked, Door, Net, Reply};
 use crate::support::days::{Act, Plan, Upstream, live, misfortunes};
 
 /// Mastodon, by websocket or by server-sent events: nothing is ever sent again, a restart comes with each release.
@@ -71,7 +71,9 @@ impl Upstream for Mastodon {
         if self.is_sse {
             if self.thumped.is_none_or(|at| now - at >= TimeDelta::seconds(15)) {
                 self.thumped = Some(now);
-                open.iter().for_each(|line| net.send(*line, ":thump\n"));
+                for line in &open {
+                    net.send(*line, ":thump\n");
+                }
             }
         } else {
             // Who has not answered the last one when the next is due is left.
@@ -188,13 +190,17 @@ impl Upstream for Wikimedia {
         let is_missed =
             |logged: &&Logged| place[Self::topic(logged)].is_some_and(|at| logged.at.timestamp_millis() >= at);
         let missed: Vec<Logged> = self.edits.all.iter().filter(is_missed).copied().collect();
-        missed.into_iter().for_each(|logged| self.send(line, logged, net));
+        for logged in missed {
+            self.send(line, logged, net);
+        }
     }
 
     fn tick(&mut self, net: &mut Net) {
         let (now, open) = (net.now, net.open());
         for logged in self.edits.come(now) {
-            open.iter().for_each(|line| self.send(*line, logged, net));
+            for line in &open {
+                self.send(*line, logged, net);
+            }
         }
         for line in open {
             if now - net.lines[line].opened >= TimeDelta::minutes(15) {
@@ -303,7 +309,9 @@ impl Upstream for Jetstream {
             if self.is_v2 { logged.number } else { u64::try_from(logged.at.timestamp_micros()).unwrap() }
         };
         let missed: Vec<Logged> = self.events.all.iter().filter(|logged| place(logged) >= cursor).copied().collect();
-        missed.into_iter().for_each(|logged| self.send(line, logged, net));
+        for logged in missed {
+            self.send(line, logged, net);
+        }
         // It was among them.
         self.late = None;
     }
@@ -325,7 +333,9 @@ impl Upstream for Jetstream {
                 self.late = Some((logged, now + TimeDelta::seconds(3)));
                 continue;
             }
-            open.iter().for_each(|line| self.send(*line, logged, net));
+            for line in &open {
+                self.send(*line, logged, net);
+            }
             if self.is_v2 && self.too_slow.first() == Some(&logged.number) {
                 self.too_slow.remove(0);
                 for line in open {
@@ -365,4 +375,20 @@ fn a_day_of_bluesky() {
 fn a_day_of_bluesky_v2() {
     let url = "ws://URL/xrpc/network.bsky.jetstream.subscribeEvents";
     a_day_of_jetstream(true, &format!("preset: bluesky_v2\nwith: {{ host: a.example }}\nurl: {url}\n"));
+}
+
+/// An hour of a server that replays a word and ends the connection, each time: what the file allows in a quarter of an hour is not
+/// used up faster, and nothing is lost.
+#[test]
+fn a_server_that_says_a_word_and_leaves_is_left_alone() {
+    let acts = vec![(3600, Act::Door(Door::Brief)), (3600, Act::Restart(1001)), (7200, Act::Door(Door::Open))];
+    let url = "ws://URL/xrpc/network.bsky.jetstream.subscribeEvents";
+    let file = format!("preset: bluesky_v2\nwith: {{ host: a.example }}\nurl: {url}\n");
+    let day = live(&Plan::of(&file, 3, acts), Jetstream::new(true));
+    let account = Account::of(&day);
+    account.assert_whole(&day);
+    assert_policy(&day, Policy { per_minute: 15, ..USUAL });
+    let opened = day.world.net.lines.len();
+    assert!((50..=80).contains(&opened), "{opened} connections: fifteen in each quarter of the hour, and a few");
+    assert_exactly(&account.numbers("/n"), 1..=day.world.upstream.events.all.len() as u64);
 }

@@ -161,7 +161,9 @@ pub fn assert_polls<U>(day: &Day<U>, account: &Account) {
 /// Each of the numbers, none of which is there twice.
 pub fn once(found: &[u64]) -> BTreeSet<u64> {
     let mut counts: BTreeMap<u64, u32> = BTreeMap::new();
-    found.iter().for_each(|number| *counts.entry(*number).or_default() += 1);
+    for number in found {
+        *counts.entry(*number).or_default() += 1;
+    }
     let twice: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).take(5).collect();
     assert!(twice.is_empty(), "twice: {twice:?}");
     counts.into_keys().collect()

@@ -19,6 +19,8 @@ pub enum Door {
     Status(u16, Option<u64>),
     /// A stream is begun, and ended.
     Flap,
+    /// A stream is begun, and ended a moment later, when something has been said on it.
+    Brief,
 }
 
 /// A request.
@@ -181,6 +183,13 @@ impl Net {
 
     /// Sends pings, and leaves who does not answer.
     pub fn keep_alive(&mut self) {
+        if self.door == Door::Brief {
+            for line in self.open() {
+                if self.now > self.lines[line].opened {
+                    self.end(line, 1001);
+                }
+            }
+        }
         let Some((every, within)) = self.pings else { return };
         for line in self.open() {
             let (now, known) = (self.now, &self.lines[line]);

@@ -41,7 +41,9 @@ pub async fn keep_door<U: Upstream>(world: &Arc<Mutex<World<U>>>, address: Socke
 /// Stops listening.
 pub async fn close<U: Upstream>(world: &Arc<Mutex<World<U>>>) {
     let accepting = lock(world).net.accepting.take();
-    accepting.into_iter().for_each(|accepting| accepting.abort());
+    if let Some(accepting) = accepting {
+        accepting.abort();
+    }
     tokio::task::yield_now().await;
 }
 
@@ -107,7 +109,7 @@ fn answer<U: Upstream>(world: &Mutex<World<U>>, asked: &mut Asked) -> (Option<Ve
             headers.extend(retry_after.map(|seconds| ("Retry-After", seconds.to_string())));
             Reply::Page { status, headers, body: b"<h1>Maintenance</h1>".to_vec() }
         }
-        Door::Open | Door::Gone | Door::Flap => upstream.asked(asked, net),
+        Door::Open | Door::Gone | Door::Flap | Door::Brief => upstream.asked(asked, net),
     };
     let (status, headers, body, stream) = match reply {
         Reply::Page { status, mut headers, body } => {
@@ -129,7 +131,9 @@ fn answer<U: Upstream>(world: &Mutex<World<U>>, asked: &mut Asked) -> (Option<Ve
     }
     net.asked.push(asked.clone());
     let mut out = format!("HTTP/1.1 {status} Said\r\n").into_bytes();
-    headers.iter().for_each(|(name, value)| out.extend(format!("{name}: {value}\r\n").into_bytes()));
+    for (name, value) in &headers {
+        out.extend(format!("{name}: {value}\r\n").into_bytes());
+    }
     out.extend(b"\r\n");
     out.extend(body);
     (Some(out), stream.map(|is_websocket| net.add(is_websocket)))
