@@ -124,14 +124,15 @@ fn blocks(page: &str, base: &str) -> Vec<String> {
     for line in text.lines() {
         let last = blocks.last_mut().unwrap();
         match line.strip_prefix("    ") {
-            Some(code) => *last += &format!("{code}\n"),
+            Some(code) => last.extend([code, "\n"]),
             None if !last.is_empty() => blocks.push(String::new()),
             None => {}
         }
     }
     assert!(text.lines().filter(is_code).count() > 10, "{page} has examples");
     let is_yaml = |block: &String| block.split_once(':').is_some_and(|(key, _)| !key.contains([' ', '<', '|']));
-    let whole = |block: String| if block.starts_with("kind:") { block } else { format!("{base}{block}") };
+    let is_whole = |block: &str| block.starts_with("kind:") || block.starts_with("preset:");
+    let whole = |block: String| if is_whole(&block) { block } else { format!("{base}{block}") };
     blocks.into_iter().filter(is_yaml).map(whole).collect()
 }
 
