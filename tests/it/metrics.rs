@@ -69,6 +69,13 @@ async fn they_are_what_everything_else_says_and_never_fall() {
     tap.settings(&format!("loaders:\n  - {{ to: 'sqlite:{}', name: store }}\n", file.display()));
     let fields = "fields:\n  price: { css: span.red14px, type: number, locale: en-IN }\n";
     tap.source("bse", &format!("kind: scrape\nurl: {}\nevery: 100ms\n{fields}", exchange.url("/")));
+    tap.source(
+        "unwanted",
+        &format!(
+            "kind: scrape\nurl: {}\nevery: 1s\n{fields}transform: {{ filter: {{ /price: {{ max: 0 }} }} }}\n",
+            exchange.url("/")
+        ),
+    );
     let settings = x::Settings { every: Some(Duration::from_millis(20)), ..x::Settings::default() };
     let x = X::start(0, settings).await.unwrap();
     let rules = "auth: { bearer: simulated-token }\nrules: [{ value: rain OR train OR bridge }]\n";
