@@ -60,6 +60,12 @@ fn documented() -> BTreeSet<String> {
     names.map(|name| name.trim().trim_matches('`').to_owned()).collect()
 }
 
+/// A source of which nothing is wanted.
+fn add_unwanted(tap: &Tap, url: &str, fields: &str) {
+    let filter = "transform: { filter: { /price: { max: 0 } } }\n";
+    tap.source("unwanted", &format!("kind: scrape\nurl: {url}\nevery: 1s\n{fields}{filter}"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn they_are_what_everything_else_says_and_never_fall() {
     let faults: Faults = "20%:500, 10%:layout".parse().unwrap();
@@ -69,13 +75,7 @@ async fn they_are_what_everything_else_says_and_never_fall() {
     tap.settings(&format!("loaders:\n  - {{ to: 'sqlite:{}', name: store }}\n", file.display()));
     let fields = "fields:\n  price: { css: span.red14px, type: number, locale: en-IN }\n";
     tap.source("bse", &format!("kind: scrape\nurl: {}\nevery: 100ms\n{fields}", exchange.url("/")));
-    tap.source(
-        "unwanted",
-        &format!(
-            "kind: scrape\nurl: {}\nevery: 1s\n{fields}transform: {{ filter: {{ /price: {{ max: 0 }} }} }}\n",
-            exchange.url("/")
-        ),
-    );
+    add_unwanted(&tap, &exchange.url("/"), fields);
     let settings = x::Settings { every: Some(Duration::from_millis(20)), ..x::Settings::default() };
     let x = X::start(0, settings).await.unwrap();
     let rules = "auth: { bearer: simulated-token }\nrules: [{ value: rain OR train OR bridge }]\n";
