@@ -89,7 +89,8 @@ pub enum First {
 #[derive(Debug, Clone)]
 pub struct Resumed {
     last: String,
-    rewind: u64,
+    /// Upstream begins with the last place, or so much before it; `None` where it begins after it.
+    rewind: Option<u64>,
     /// From then on it was missed.
     from: DateTime<Utc>,
     /// The same, where a connection before this one was sent some of it.
@@ -113,8 +114,9 @@ pub struct SoFar {
 }
 
 impl Resumed {
-    /// A connection that was made at `connected_at`, and asked for what comes after the spot, less `rewind`.
-    pub fn new(spot: &Spot, rewind: u64, connected_at: DateTime<Utc>) -> Option<Self> {
+    /// A connection that was made at `connected_at`, and asked for what comes from the spot on, less `rewind`; after the spot
+    /// where that is `None`.
+    pub fn new(spot: &Spot, rewind: Option<u64>, connected_at: DateTime<Utc>) -> Option<Self> {
         let from = spot.missed_from.or(spot.heard_at)?;
         let last = spot.place.clone()?;
         Some(Self { last, rewind, from, carried: spot.missed_from, connected_at, first: None })
@@ -150,9 +152,10 @@ impl Resumed {
             return if place == self.last { First::GoesOn } else { First::Unknown };
         };
         if first > last.saturating_add(1) {
-            return First::Later;
+            // One that begins after the last may count in steps: nothing says then what is between.
+            return if self.rewind.is_some() { First::Later } else { First::Unknown };
         }
-        if first >= last.saturating_sub(self.rewind.into()) {
+        if first >= last.saturating_sub(self.rewind.unwrap_or_default().into()) {
             return First::GoesOn;
         }
         // Before what it was asked for: what it sends again is old, or its numbers are not those that they were.
@@ -207,9 +210,9 @@ mod tests {
         DateTime::from_timestamp(1_795_417_445 + second, 0).unwrap()
     }
 
-    fn resumed(last: &str, rewind: u64) -> Resumed {
+    fn resumed(last: &str, rewind: impl Into<Option<u64>>) -> Resumed {
         let spot = Spot { place: Some(last.into()), heard_at: Some(at(10)), missed_from: None };
-        Resumed::new(&spot, rewind, at(20)).unwrap()
+        Resumed::new(&spot, rewind.into(), at(20)).unwrap()
     }
 
     #[test]
@@ -264,12 +267,16 @@ mod tests {
             };
             assert_eq!(kind, wanted, "{last} {first}");
         }
+        // Of one that begins after the last, numbers in steps show nothing, and the next one does.
+        for (first, expected) in [("9", First::Unknown), ("8", First::GoesOn)] {
+            assert_eq!(resumed("7", None).saw(first, Some(at(20)), 0), Some(expected), "{first}");
+        }
     }
 
     #[test]
     fn a_replay_is_over_when_there_is_nothing_left_of_it() {
         let spot = Spot { place: Some("7".into()), heard_at: Some(at(10)), missed_from: Some(at(5)) };
-        let mut resumed = Resumed::new(&spot, 0, at(20)).unwrap();
+        let mut resumed = Resumed::new(&spot, Some(0), at(20)).unwrap();
         let so_far = |now, published_at: Option<i64>, signs, was_quiet| SoFar {
             now: at(now),
             published_at: published_at.map(at),
@@ -291,7 +298,7 @@ mod tests {
         ] {
             assert_eq!(resumed.is_over(&so_far), expected, "{so_far:?}");
         }
-        let mut other = Resumed::new(&spot, 0, at(20)).unwrap();
+        let mut other = Resumed::new(&spot, Some(0), at(20)).unwrap();
         other.saw("99", Some(at(12)), 1);
         assert_eq!(other.missed_from(), None, "it does not go on");
         assert!(other.is_over(&so_far(21, None, 1, false)), "which is said at once");

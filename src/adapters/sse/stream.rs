@@ -173,7 +173,7 @@ impl Stream {
         let resumed = id.is_some();
         request.headers.extend(id.map(|id| (LAST_EVENT_ID, id)));
         let body = self.fetcher.open(&request, wants).await?;
-        let resumed = if resumed { Resumed::new(&self.spot, 0, self.context.now()) } else { None };
+        let resumed = if resumed { Resumed::new(&self.spot, None, self.context.now()) } else { None };
         let parser = Parser::new(self.terms.event_bytes_max);
         self.open = Some(Open { body, parser, has_more: false, resumed, was_quiet: false });
         Ok(())

@@ -200,7 +200,7 @@ async fn connect(terms: &Terms, context: &Context, spot: &Spot, held: Option<&He
     let mut decode = Decode::new(terms.settings.binary, held.map(|held| held.bytes.as_slice()), terms.message_max)?;
     let early = begun(terms, &mut socket, &mut decode).await.map_err(accepted)?;
     let rewind = terms.resume.as_ref().filter(|_| is_asked).map(|(_, keys)| keys.rewind);
-    let resumed = rewind.and_then(|rewind| Resumed::new(spot, rewind, context.now()));
+    let resumed = rewind.and_then(|rewind| Resumed::new(spot, Some(rewind), context.now()));
     Ok(Open {
         socket,
         decode,
