@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::alone::alone;
 use crate::support::tap::{PATIENCE, Tap, wait_until};
 
 const OUTAGE: Duration = Duration::from_hours(6);
@@ -90,12 +91,9 @@ async fn in_real_time<T: Send + 'static>(waiting: impl Future<Output = T> + Send
 #[test]
 fn six_hours_and_five_million_records_cost_lag_and_no_memory() {
     let records = if std::env::var_os("TAPLINE_QUICK").is_some() { "500000" } else { "5000000" };
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "load_outage::child", "--ignored", "--nocapture"]).env(CHILD, records);
-    let output = child.output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said = alone("load_outage::child", &[(CHILD, records)]);
     println!("{}", said.lines().filter(|line| line.starts_with("outage: ")).collect::<String>());
-    assert!(output.status.success() && said.contains("outage: "), "{said}");
+    assert!(said.contains("outage: "), "{said}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use rustix::process::Signal;
@@ -13,6 +14,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, BufReader
 use tokio::process::{ChildStdout, Command};
 use tokio::task::{JoinHandle, unconstrained};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::Exec;
 use super::ending::{Group, PATIENCE, Programs};
@@ -40,6 +42,8 @@ pub(super) struct Running {
     out: ChildStdout,
     said: Said,
     listening: Option<JoinHandle<()>>,
+    /// Of its standard error only what is there already is still read.
+    enough: CancellationToken,
     over: Option<Over>,
 }
 
@@ -76,13 +80,12 @@ impl Running {
         let files = files::give(&mut command, exec, state)?;
         let mut child = command.spawn().with_context(|| not_started(program))?;
         let out = child.stdout.take().context("it has no standard output")?;
-        let said = Said::default();
-        let listening = child
-            .stderr
-            .take()
-            .map(|error| tokio::spawn(listen(BufReader::new(error), context.source().to_owned(), Arc::clone(&said))));
+        let (said, enough) = (Said::default(), CancellationToken::new());
+        let listen =
+            |error| listen(BufReader::new(error), context.source().to_owned(), Arc::clone(&said), enough.clone());
+        let listening = child.stderr.take().map(|error| tokio::spawn(listen(error)));
         let group = Some(Group::new(child, files, place)?);
-        Ok(Self { group, context: context.clone(), out, said, listening, over: None })
+        Ok(Self { group, context: context.clone(), out, said, listening, enough, over: None })
     }
 
     /// What it has written next; nothing at its end. Once the program itself has ended, whoever else of its group has its
@@ -134,7 +137,10 @@ impl Running {
         }
         // Its last words are still on their way. Somebody else may have its standard error, and keep it.
         if let Some(listening) = &mut self.listening {
-            timeout(PATIENCE, listening).await.ok();
+            if timeout(PATIENCE, &mut *listening).await.is_err() {
+                self.enough.cancel();
+                listening.await.ok();
+            }
             self.listening = None;
         }
         let said: Vec<String> = self.said.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
@@ -165,16 +171,24 @@ fn not_started(program: &str) -> String {
     format!("see `command`: `{program}` cannot be started; {why}")
 }
 
-/// Puts what a program says on its standard error into the log.
-async fn listen(error: impl AsyncBufRead + Unpin, source: String, said: Said) {
-    // Bounded: a line without an end is taken in pieces.
+/// Puts what a program says on its standard error into the log: all of it, and once that is enough, what is there by then.
+async fn listen(error: impl AsyncBufRead + Unpin, source: String, said: Said, enough: CancellationToken) {
     let mut error = error;
     let mut line = Vec::new();
-    loop {
+    let mut rest = 0;
+    let mut is_over = false;
+    while !is_over && rest <= REST_MAX {
         line.clear();
-        match (&mut error).take(64 << 10).read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
+        // Bounded: a line without an end is taken in pieces.
+        let mut piece = (&mut error).take(64 << 10);
+        let read = tokio::select! {
+            biased;
+            read = piece.read_until(b'\n', &mut line) => Ok(read),
+            () = enough.cancelled() => timeout(Duration::ZERO, unconstrained(piece.read_until(b'\n', &mut line))).await,
+        };
+        is_over = matches!(read, Ok(Ok(0) | Err(_)) | Err(_));
+        if enough.is_cancelled() {
+            rest += line.len();
         }
         // What is secret is hidden before anything is cut: half of it would not be known any more.
         let hidden = secrets::hide(String::from_utf8_lossy(&line).trim_end()).to_string();

@@ -1,5 +1,6 @@
 //! What several modules of tests share.
 
+pub(crate) mod alone;
 pub(crate) mod clickhouse;
 pub(crate) mod compose;
 pub(crate) mod days;
