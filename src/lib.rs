@@ -26,6 +26,7 @@ pub mod moment;
 pub mod normalise;
 pub mod opener;
 pub mod outcome;
+mod pairs;
 pub mod parts;
 pub mod pipeline;
 pub mod reach;

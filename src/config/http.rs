@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_untagged::UntaggedEnumVisitor;
 
 use crate::source::Problem;
 
@@ -108,23 +108,15 @@ impl Serialize for Http {
 
 impl<'de> Deserialize<'de> for Http {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Form;
-        impl<'de> de::Visitor<'de> for Form {
-            type Value = Http;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("`off`, or a map such as { listen: \"127.0.0.1:8080\" }")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Http, E> {
-                if text == "off" { Ok(Http::Off) } else { Err(E::invalid_value(de::Unexpected::Str(text), &self)) }
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Http, A::Error> {
-                HttpKeys::deserialize(MapAccessDeserializer::new(map)).map(Http::On)
-            }
-        }
-        deserializer.deserialize_any(Form)
+        let expected = "`off`, or a map such as { listen: \"127.0.0.1:8080\" }";
+        UntaggedEnumVisitor::new()
+            .expecting(expected)
+            .string(|text| match text {
+                "off" => Ok(Self::Off),
+                other => Err(de::Error::invalid_value(de::Unexpected::Str(other), &expected)),
+            })
+            .map(|map| map.deserialize().map(Self::On))
+            .deserialize(deserializer)
     }
 }
 

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_untagged::UntaggedEnumVisitor;
 
 use crate::source::Problem;
 use crate::units::Span;
@@ -88,27 +88,15 @@ impl<'de> Deserialize<'de> for Robots {
         struct Ignored {
             ignore: String,
         }
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Robots;
-
-            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                out.write_str("`obey`, or `{ ignore: \"the reason\" }`")
-            }
-
-            fn visit_str<E: de::Error>(self, word: &str) -> Result<Robots, E> {
-                match word {
-                    "obey" => Ok(Robots::Obey),
-                    "ignore" => Err(E::custom("say why it does not apply: `{ ignore: \"the reason\" }`")),
-                    other => Err(E::custom(format!("`{other}` is not `obey`, nor `{{ ignore: \"the reason\" }}`"))),
-                }
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Robots, A::Error> {
-                Ignored::deserialize(MapAccessDeserializer::new(map)).map(|ignored| Robots::Ignore(ignored.ignore))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        UntaggedEnumVisitor::new()
+            .expecting("`obey`, or `{ ignore: \"the reason\" }`")
+            .string(|word| match word {
+                "obey" => Ok(Self::Obey),
+                "ignore" => Err(de::Error::custom("say why it does not apply: `{ ignore: \"the reason\" }`")),
+                other => Err(de::Error::custom(format!("`{other}` is not `obey`, nor `{{ ignore: \"the reason\" }}`"))),
+            })
+            .map(|map| map.deserialize::<Ignored>().map(|ignored| Self::Ignore(ignored.ignore)))
+            .deserialize(deserializer)
     }
 }
 

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use chrono_tz::Tz;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_untagged::UntaggedEnumVisitor;
 
 use super::condition::ConditionKeys;
 use super::find::Places;
@@ -181,23 +181,11 @@ impl PublishedKeys {
 
 impl<'de> Deserialize<'de> for IdKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = IdKeys;
-
-            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                out.write_str("a place such as `/id`, or a list of places")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<IdKeys, E> {
-                Ok(IdKeys(vec![Place::new(text).map_err(E::custom)?]))
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<IdKeys, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(IdKeys)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        UntaggedEnumVisitor::new()
+            .expecting("a place such as `/id`, or a list of places")
+            .string(|text| Ok(Self(vec![Place::new(text).map_err(de::Error::custom)?])))
+            .seq(|list| list.deserialize().map(Self))
+            .deserialize(deserializer)
     }
 }
 
@@ -214,24 +202,14 @@ impl JsonSchema for IdKeys {
 
 impl<'de> Deserialize<'de> for PublishedKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = PublishedKeys;
-
-            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                out.write_str("a place such as `/created_at`, or `{ at: /T, format: epoch_ms }`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<PublishedKeys, E> {
-                let at = Place::new(text).map_err(E::custom)?;
-                Ok(PublishedKeys(PublishedMap { at, format: None, timezone: None, clocks: None }))
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<PublishedKeys, A::Error> {
-                PublishedMap::deserialize(MapAccessDeserializer::new(map)).map(PublishedKeys)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        UntaggedEnumVisitor::new()
+            .expecting("a place such as `/created_at`, or `{ at: /T, format: epoch_ms }`")
+            .string(|text| {
+                let at = Place::new(text).map_err(de::Error::custom)?;
+                Ok(Self(PublishedMap { at, format: None, timezone: None, clocks: None }))
+            })
+            .map(|map| map.deserialize().map(Self))
+            .deserialize(deserializer)
     }
 }
 
@@ -248,26 +226,16 @@ impl JsonSchema for PublishedKeys {
 
 impl<'de> Deserialize<'de> for TypeKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = TypeKeys;
-
-            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                out.write_str("a word, a place such as `/event`, or `{ at: /event, default: trade }`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<TypeKeys, E> {
+        UntaggedEnumVisitor::new()
+            .expecting("a word, a place such as `/event`, or `{ at: /event, default: trade }`")
+            .string(|text| {
                 if !text.starts_with(['/', '$']) {
-                    return Ok(TypeKeys::Fixed(text.to_owned()));
+                    return Ok(Self::Fixed(text.to_owned()));
                 }
-                Ok(TypeKeys::At(TypeMap { at: Place::new(text).map_err(E::custom)?, default: None }))
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<TypeKeys, A::Error> {
-                TypeMap::deserialize(MapAccessDeserializer::new(map)).map(TypeKeys::At)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+                Ok(Self::At(TypeMap { at: Place::new(text).map_err(de::Error::custom)?, default: None }))
+            })
+            .map(|map| map.deserialize().map(Self::At))
+            .deserialize(deserializer)
     }
 }
 

@@ -1,13 +1,11 @@
 //! Members of an object picked, dropped and renamed, as text.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::message::{Place, Places};
+use crate::pairs::Object;
 
 /// Makes an object of what stands at some places.
 #[derive(Debug, Clone, Default)]
@@ -24,9 +22,6 @@ pub(super) struct Edit {
     pub(super) dropped: BTreeSet<String>,
     pub(super) renamed: BTreeMap<String, String>,
 }
-
-/// The members of an object, in its order.
-struct Members<'t>(Vec<(String, &'t RawValue)>);
 
 impl Pick {
     pub(super) fn add(&mut self, name: &str, place: &Place) {
@@ -68,15 +63,14 @@ impl Pick {
 
 impl Edit {
     pub(super) fn apply(&self, data: &RawValue) -> Result<Box<RawValue>, String> {
-        let Members(members) =
-            serde_json::from_str(data.get()).map_err(|_| "only members of an object can be dropped and renamed")?;
+        let Object(members) = Object::read(data).ok_or("only members of an object can be dropped and renamed")?;
         let mut object = String::with_capacity(data.get().len());
         object.push('{');
-        for (name, value) in members.iter().filter(|(name, _)| !self.dropped.contains(name)) {
+        for (name, value) in members.iter().filter(|(name, _)| !self.dropped.contains(&**name)) {
             if object.len() > 1 {
                 object.push(',');
             }
-            object.push_str(&quoted(self.renamed.get(name).unwrap_or(name)));
+            object.push_str(&quoted(self.renamed.get(&**name).map_or(&**name, String::as_str)));
             object.push(':');
             object.push_str(value.get());
         }
@@ -91,26 +85,4 @@ fn quoted(name: &str) -> String {
 
 fn finish(object: String) -> Result<Box<RawValue>, String> {
     RawValue::from_string(object).map_err(|error| format!("what was made is not JSON: {error}"))
-}
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Collect)
-    }
 }

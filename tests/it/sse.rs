@@ -535,6 +535,32 @@ async fn killed_in_mid_stream_it_loses_and_doubles_nothing() {
     }
 }
 
+/// What is not wanted is counted once, whatever is killed: the same commit says how far was read, and what was left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_wanted_is_counted_once_over_kills() {
+    let sse = sse(quick()).await;
+    let tap = Tap::new();
+    tap.source("s", &source(&sse, "/plain", "events: [update]\nidle: 5s\n"));
+    let mut process = tap.run();
+    wait_until("it is connected", LONG, || connected(&sse));
+    for kill in 1..=20 {
+        for _ in 0..25 {
+            sse.publish();
+            pause(Duration::from_millis(1 + kill % 7));
+        }
+        // Before anything was committed there is nothing to go on from.
+        wait_until("something is there", LONG, || tap.count("s") > 0);
+        process.kill();
+        process = tap.run();
+    }
+    wait_until("the last is there", LONG, || numbers(&tap).last() == Some(&500));
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+    assert_exactly(&numbers(&tap), &(4..=500).step_by(4).collect::<Vec<u64>>());
+    let status = String::from_utf8(tap.command(&["status", "--json"]).output().unwrap().stdout).unwrap();
+    let status: Value = serde_json::from_str(status.lines().last().unwrap()).unwrap();
+    assert_eq!(status["ignored"], json!({ "events": 375 }));
+}
+
 fn kill_and_kill(tap: &Tap, sse: &Sse, kills: u64, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut process = tap.run();

@@ -1,14 +1,14 @@
 //! What a source's file says.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use http::header::HeaderValue;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_untagged::UntaggedEnumVisitor;
 use url::Url;
 
 use super::forms::Format;
@@ -18,6 +18,7 @@ use super::since::Since;
 use crate::context::Context;
 use crate::fetch::{AskKeys, Filled, Names, Request, Values};
 use crate::message::{MessageKeys, Place};
+use crate::pairs::Pairs;
 use crate::parts::Parts;
 use crate::source::{Problem, Settings, Source};
 use crate::unique::{Limits, REMEMBER};
@@ -212,23 +213,10 @@ impl Serialize for Fields {
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Fields;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a map of places by names, such as `{ price: /last }`")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
+        UntaggedEnumVisitor::new()
+            .expecting("a map of places by names, such as `{ price: /last }`")
+            .map(|map| Ok(Self(map.deserialize::<Pairs<_, _>>()?.0)))
+            .deserialize(deserializer)
     }
 }
 

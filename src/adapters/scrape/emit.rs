@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::de::value::{MapAccessDeserializer, StrDeserializer};
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::de::value::StrDeserializer;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use serde_untagged::UntaggedEnumVisitor;
 
 use crate::item::Item;
 use crate::source::Problem;
@@ -58,24 +59,14 @@ impl<'de> Deserialize<'de> for Emit {
             key: Option<String>,
             heartbeat: Option<Span>,
         }
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Emit;
-
-            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                out.write_str("`all`, `change`, or `{ on: change, fields, key, heartbeat }`")
-            }
-
-            fn visit_str<E: de::Error>(self, word: &str) -> Result<Emit, E> {
-                Ok(Emit { on: EmitOn::deserialize(StrDeserializer::new(word))?, ..Emit::default() })
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Emit, A::Error> {
-                let Long { on, fields, key, heartbeat } = Long::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Emit { on: on.unwrap_or(EmitOn::Change), fields, key, heartbeat })
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        UntaggedEnumVisitor::new()
+            .expecting("`all`, `change`, or `{ on: change, fields, key, heartbeat }`")
+            .string(|word| Ok(Self { on: EmitOn::deserialize(StrDeserializer::new(word))?, ..Self::default() }))
+            .map(|map| {
+                let Long { on, fields, key, heartbeat } = map.deserialize()?;
+                Ok(Self { on: on.unwrap_or(EmitOn::Change), fields, key, heartbeat })
+            })
+            .deserialize(deserializer)
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_untagged::UntaggedEnumVisitor;
 
 use super::settings::Fields;
+use crate::pairs::Pairs;
 use crate::source::Problem;
 use crate::words::Words;
 
@@ -203,72 +203,42 @@ struct Entries(Vec<(String, Vec<String>)>);
 
 impl<'de> Deserialize<'de> for Entries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Entries;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a map of names and values, such as `{ symbol: NIFTY50 }`")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
-                let mut entries = Vec::new();
-                while let Some((name, words)) = map.next_entry::<String, Words>()? {
-                    entries.push((name, values(words)));
-                }
-                Ok(Entries(entries))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
+        UntaggedEnumVisitor::new()
+            .expecting("a map of names and values, such as `{ symbol: NIFTY50 }`")
+            .map(|map| {
+                let Pairs(entries) = map.deserialize::<Pairs<_, _>>()?;
+                Ok(Self(entries.into_iter().map(|(name, words)| (name, values(words))).collect()))
+            })
+            .deserialize(deserializer)
     }
 }
 
 impl<'de> Deserialize<'de> for ForEach {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = ForEach;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("lists of values by name, such as `{ symbol: [NIFTY50, BANKNIFTY] }`, or a list of maps")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<ForEach, A::Error> {
-                let Entries(lists) = Entries::deserialize(MapAccessDeserializer::new(map))?;
+        UntaggedEnumVisitor::new()
+            .expecting("lists of values by name, such as `{ symbol: [NIFTY50, BANKNIFTY] }`, or a list of maps")
+            .map(|map| {
+                let Entries(lists) = map.deserialize()?;
                 if lists.is_empty() {
                     return Err(de::Error::custom("a name with its values is wanted, such as `{ symbol: [NIFTY50] }`"));
                 }
                 Ok(combined(lists))
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<ForEach, A::Error> {
-                let maps = Vec::<Entries>::deserialize(SeqAccessDeserializer::new(list))?;
+            })
+            .seq(|list| {
+                let maps = list.deserialize::<Vec<Entries>>()?;
                 Ok(listed(&maps.into_iter().map(|map| map.0).collect::<Vec<_>>()))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+            })
+            .deserialize(deserializer)
     }
 }
 
 impl<'de> Deserialize<'de> for InData {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = InData;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("true, false, or a list of the names that are put into records")
-            }
-
-            fn visit_bool<E>(self, all: bool) -> Result<InData, E> {
-                Ok(InData::All(all))
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<InData, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(InData::Named)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        UntaggedEnumVisitor::new()
+            .expecting("true, false, or a list of the names that are put into records")
+            .bool(|all| Ok(Self::All(all)))
+            .seq(|list| list.deserialize().map(Self::Named))
+            .deserialize(deserializer)
     }
 }
 

@@ -1,34 +1,24 @@
 //! The forms in which settings may be written: short and long, one and many. For serde, and for the JSON Schema.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, de};
+use serde_untagged::UntaggedEnumVisitor;
 
 use super::settings::{Bound, Field, Fields, Format, Near, NumberFormat, OnMissing, Rows, Script};
+use crate::pairs::Pairs;
 use crate::words::{Texts, Words};
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Fields;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a map of fields, such as `price: \"span.price\"`")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some((name, ShortOrLong(field))) = map.next_entry()? {
-                    fields.push((name, field));
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
+        UntaggedEnumVisitor::new()
+            .expecting("a map of fields, such as `price: \"span.price\"`")
+            .map(|map| {
+                let Pairs(fields) = map.deserialize::<Pairs<_, ShortOrLong>>()?;
+                Ok(Self(fields.into_iter().map(|(name, ShortOrLong(field))| (name, field)).collect()))
+            })
+            .deserialize(deserializer)
     }
 }
 
@@ -37,53 +27,22 @@ struct ShortOrLong(Field);
 
 impl<'de> Deserialize<'de> for ShortOrLong {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = ShortOrLong;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a CSS selector, or a map with `css`")
-            }
-
-            fn visit_str<E>(self, css: &str) -> Result<ShortOrLong, E> {
-                Ok(ShortOrLong(Field { css: Some(Texts(vec![css.to_owned()])), ..Field::default() }))
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<ShortOrLong, A::Error> {
-                Field::deserialize(MapAccessDeserializer::new(map)).map(ShortOrLong)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        UntaggedEnumVisitor::new()
+            .expecting("a CSS selector, or a map with `css`")
+            .string(|css| Ok(Self(Field { css: Some(Texts(vec![css.to_owned()])), ..Field::default() })))
+            .map(|map| map.deserialize().map(Self))
+            .deserialize(deserializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Format {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Format;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a datetime's format, a list of them, or a number's `{ decimal, group, grouping }`")
-            }
-
-            fn visit_str<E>(self, format: &str) -> Result<Format, E> {
-                Ok(Format::Moments(vec![format.to_owned()]))
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Format, A::Error> {
-                let mut formats = Vec::new();
-                while let Some(format) = list.next_element()? {
-                    formats.push(format);
-                }
-                Ok(Format::Moments(formats))
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Format, A::Error> {
-                NumberFormat::deserialize(MapAccessDeserializer::new(map)).map(Format::Number)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        UntaggedEnumVisitor::new()
+            .expecting("a datetime's format, a list of them, or a number's `{ decimal, group, grouping }`")
+            .string(|format| Ok(Self::Moments(vec![format.to_owned()])))
+            .seq(|list| list.deserialize().map(Self::Moments))
+            .map(|map| map.deserialize().map(Self::Number))
+            .deserialize(deserializer)
     }
 }
 
@@ -100,24 +59,14 @@ struct Label {
 
 impl<'de> Deserialize<'de> for Near {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Near;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a label, or `{ label, pick }`")
-            }
-
-            fn visit_str<E>(self, label: &str) -> Result<Near, E> {
-                Ok(Near { label: label.to_owned(), pick: None })
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Near, A::Error> {
-                let Label { label, pick } = Deserialize::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Near { label, pick })
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        UntaggedEnumVisitor::new()
+            .expecting("a label, or `{ label, pick }`")
+            .string(|label| Ok(Self { label: label.to_owned(), pick: None }))
+            .map(|map| {
+                let Label { label, pick } = map.deserialize()?;
+                Ok(Self { label, pick })
+            })
+            .deserialize(deserializer)
     }
 }
 
@@ -137,25 +86,14 @@ struct Records {
 
 impl<'de> Deserialize<'de> for Rows {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Rows;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a CSS selector of rows, or a map such as `{ next_data: \"$.props.items[*]\" }`")
-            }
-
-            fn visit_str<E>(self, css: &str) -> Result<Rows, E> {
-                Ok(Rows { css: Some(css.to_owned()), ..Rows::default() })
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Rows, A::Error> {
-                let Records { css, jsonld, next_data, script } =
-                    Deserialize::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Rows { css, jsonld, next_data, script })
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        UntaggedEnumVisitor::new()
+            .expecting("a CSS selector of rows, or a map such as `{ next_data: \"$.props.items[*]\" }`")
+            .string(|css| Ok(Self { css: Some(css.to_owned()), ..Self::default() }))
+            .map(|map| {
+                let Records { css, jsonld, next_data, script } = map.deserialize()?;
+                Ok(Self { css, jsonld, next_data, script })
+            })
+            .deserialize(deserializer)
     }
 }
 

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_untagged::UntaggedEnumVisitor;
 
 use super::number::Decimal;
 use super::settings::OnMissing;
@@ -89,42 +89,19 @@ struct Long {
 
 impl<'de> Deserialize<'de> for Jump {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl Visitor {
-            fn short(by: &impl ToString) -> Jump {
-                Jump { by: by.to_string(), accept_after: AcceptAfter::default() }
-            }
-        }
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Jump;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a number, a percentage such as `10%`, or `{ by, accept_after }`")
-            }
-
-            fn visit_str<E>(self, by: &str) -> Result<Jump, E> {
-                Ok(Self::short(&by))
-            }
-
-            fn visit_u64<E>(self, by: u64) -> Result<Jump, E> {
-                Ok(Self::short(&by))
-            }
-
-            fn visit_i64<E>(self, by: i64) -> Result<Jump, E> {
-                Ok(Self::short(&by))
-            }
-
+        let short = |by: &dyn ToString| Ok(Self { by: by.to_string(), accept_after: AcceptAfter::default() });
+        UntaggedEnumVisitor::new()
+            .expecting("a number, a percentage such as `10%`, or `{ by, accept_after }`")
+            .string(move |by| short(&by))
+            .u64(move |by| short(&by))
+            .i64(move |by| short(&by))
             // The shortest text that is this float, which is what stood in the file.
-            fn visit_f64<E>(self, by: f64) -> Result<Jump, E> {
-                Ok(Self::short(&by))
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Jump, A::Error> {
-                let Long { by, accept_after } = Long::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Jump { by: by.0, accept_after })
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+            .f64(move |by| short(&by))
+            .map(|map| {
+                let Long { by, accept_after } = map.deserialize()?;
+                Ok(Self { by: by.0, accept_after })
+            })
+            .deserialize(deserializer)
     }
 }
 

@@ -1,11 +1,10 @@
 //! `unique`: each row of a page is written once, however long the page shows it.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_untagged::UntaggedEnumVisitor;
 
 use super::emit::members;
 use crate::item::Item;
@@ -91,29 +90,15 @@ pub(super) enum Key {
 
 impl<'de> Deserialize<'de> for Unique {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Unique;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a field's name such as `link`, a list of names, or `{ key, remember, keep }`")
-            }
-
-            fn visit_str<E>(self, name: &str) -> Result<Unique, E> {
-                Ok(Unique { key: vec![name.to_owned()], limits: Limits::default() })
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Unique, A::Error> {
-                let key = Vec::deserialize(SeqAccessDeserializer::new(list))?;
-                Ok(Unique { key, limits: Limits::default() })
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Unique, A::Error> {
-                let UniqueKeys { key, remember, keep } = UniqueKeys::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Unique { key: key.0, limits: Limits { remember, keep } })
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        UntaggedEnumVisitor::new()
+            .expecting("a field's name such as `link`, a list of names, or `{ key, remember, keep }`")
+            .string(|name| Ok(Self { key: vec![name.to_owned()], limits: Limits::default() }))
+            .seq(|list| Ok(Self { key: list.deserialize()?, limits: Limits::default() }))
+            .map(|map| {
+                let UniqueKeys { key, remember, keep } = map.deserialize()?;
+                Ok(Self { key: key.0, limits: Limits { remember, keep } })
+            })
+            .deserialize(deserializer)
     }
 }
 

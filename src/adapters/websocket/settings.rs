@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_untagged::UntaggedEnumVisitor;
 use url::Url;
 
 use crate::fetch::page_url;
@@ -170,23 +170,11 @@ impl ResumeKeys {
 
 impl<'de> Deserialize<'de> for DictionaryKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = DictionaryKeys;
-
-            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                out.write_str("a file, an address, or `{ from: FILE, query: zstdDictionary }`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<DictionaryKeys, E> {
-                Ok(DictionaryKeys(DictionaryMap { from: text.to_owned(), query: None, value: None }))
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<DictionaryKeys, A::Error> {
-                DictionaryMap::deserialize(MapAccessDeserializer::new(map)).map(DictionaryKeys)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        UntaggedEnumVisitor::new()
+            .expecting("a file, an address, or `{ from: FILE, query: zstdDictionary }`")
+            .string(|text| Ok(Self(DictionaryMap { from: text.to_owned(), query: None, value: None })))
+            .map(|map| map.deserialize().map(Self))
+            .deserialize(deserializer)
     }
 }
 
@@ -203,24 +191,14 @@ impl JsonSchema for DictionaryKeys {
 
 impl<'de> Deserialize<'de> for SequenceKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = SequenceKeys;
-
-            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                out.write_str("a place such as `/sequence_num`, or `{ at: /t, per: /s, across: stream }`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<SequenceKeys, E> {
-                let at = Place::new(text).map_err(E::custom)?;
-                Ok(SequenceKeys(SequenceMap { at, per: None, across: SequenceScope::default() }))
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<SequenceKeys, A::Error> {
-                SequenceMap::deserialize(MapAccessDeserializer::new(map)).map(SequenceKeys)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        UntaggedEnumVisitor::new()
+            .expecting("a place such as `/sequence_num`, or `{ at: /t, per: /s, across: stream }`")
+            .string(|text| {
+                let at = Place::new(text).map_err(de::Error::custom)?;
+                Ok(Self(SequenceMap { at, per: None, across: SequenceScope::default() }))
+            })
+            .map(|map| map.deserialize().map(Self))
+            .deserialize(deserializer)
     }
 }
 

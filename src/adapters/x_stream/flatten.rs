@@ -14,11 +14,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 
 use anyhow::{Context as _, anyhow};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::pairs::Object;
 
 /// How deep posts are put into posts. A quote in a retweet is two deep, and X includes no more.
 const DEPTH_MAX: usize = 5;
@@ -51,44 +51,6 @@ pub(super) fn flatten(message: &str) -> anyhow::Result<Flattened<'_>> {
         RawValue::from_string(text.into_owned()).context("the flattened post is not JSON")
     });
     Ok(Flattened { posts: flat.collect::<anyhow::Result<_>>()?, errors: envelope.get("errors") })
-}
-
-/// The keys of an object in their order, with the text of their values.
-struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'a> Object<'a> {
-    fn read(value: &'a RawValue) -> Option<Self> {
-        serde_json::from_str(value.get()).ok()
-    }
-
-    /// The value of a key; the last one where it stands twice, as most readers of JSON have it.
-    fn get(&self, key: &str) -> Option<&'a RawValue> {
-        self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| *value)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(serde::Deserialize)]
-        struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Object<'de>;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut entries = Vec::new();
-                while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-                    entries.push((key, value));
-                }
-                Ok(Object(entries))
-            }
-        }
-        deserializer.deserialize_map(Entries)
-    }
 }
 
 fn list(value: &RawValue) -> Option<Vec<&RawValue>> {

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::value::StrDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_untagged::UntaggedEnumVisitor;
 use url::Url;
 
 use crate::units::Span;
@@ -64,26 +64,18 @@ impl<'de> Deserialize<'de> for Timeout {
             connect: Option<Span>,
             total: Option<Span>,
         }
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Timeout;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a duration such as 30s, or `{ connect: 10s, total: 30s }`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timeout, E> {
+        UntaggedEnumVisitor::new()
+            .expecting("a duration such as 30s, or `{ connect: 10s, total: 30s }`")
+            .string(|text| {
                 let total = Span::deserialize(StrDeserializer::new(text))?;
-                Ok(Timeout { connect: total.min(Timeout::default().connect), total })
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Timeout, A::Error> {
-                let both = Both::deserialize(MapAccessDeserializer::new(map))?;
-                let total = both.total.unwrap_or(Timeout::default().total);
-                Ok(Timeout { connect: both.connect.unwrap_or(total.min(Timeout::default().connect)), total })
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+                Ok(Self { connect: total.min(Self::default().connect), total })
+            })
+            .map(|map| {
+                let both: Both = map.deserialize()?;
+                let total = both.total.unwrap_or(Self::default().total);
+                Ok(Self { connect: both.connect.unwrap_or(total.min(Self::default().connect)), total })
+            })
+            .deserialize(deserializer)
     }
 }
 

@@ -1,15 +1,13 @@
 //! A line as a document: every number keeps its value, every text its characters, every object the order of its keys.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use chrono::DateTime;
 use mongodb::bson::raw::CString;
 use mongodb::bson::{self, Decimal128, RawArrayBuf, RawBson, RawDocumentBuf};
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::pairs::{Object, Text};
 use crate::store::Entry;
 
 /// What the times of the envelope become.
@@ -142,65 +140,14 @@ impl<'a> Value<'a> {
         let text = value.get();
         let read = |error: serde_json::Error| format!("a part of the line is not what it should be: {error}");
         Ok(match text.as_bytes().first() {
-            Some(b'{') => Self::Object(serde_json::from_str::<Fields<'_>>(text).map_err(read)?.0),
-            Some(b'[') => Self::Array(serde_json::from_str::<Items<'_>>(text).map_err(read)?.0),
+            Some(b'{') => Self::Object(serde_json::from_str::<Object<'_>>(text).map_err(read)?.0),
+            Some(b'[') => Self::Array(serde_json::from_str(text).map_err(read)?),
             Some(b'"') => Self::Text(serde_json::from_str::<Text<'_>>(text).map_err(read)?.0),
             Some(b't') => Self::Boolean(true),
             Some(b'f') => Self::Boolean(false),
             Some(b'n') => Self::Null,
             _ => Self::Number(text),
         })
-    }
-}
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::new();
-                while let Some((name, value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-                    fields.push((name.0, value));
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(Read)
-    }
-}
-
-struct Items<'a>(Vec<&'a RawValue>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Items<'de>;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an array")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-                let mut all = Vec::new();
-                while let Some(item) = items.next_element::<&'de RawValue>()? {
-                    all.push(item);
-                }
-                Ok(Items(all))
-            }
-        }
-        deserializer.deserialize_seq(Read)
     }
 }
 

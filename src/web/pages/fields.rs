@@ -1,11 +1,8 @@
 //! What stands in a record's data: its fields, with their values as upstream wrote them.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::pairs::Object;
 
 /// How deep objects are looked into.
 const DEPTH_MAX: usize = 3;
@@ -15,33 +12,6 @@ const FIELDS_MAX: usize = 60;
 
 /// A longer value is cut where it is shown in a line, in characters.
 const SHOWN_MAX: usize = 60;
-
-/// The keys of an object in their order, with the text of their values.
-struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Object<'de>;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut entries = Vec::new();
-                while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-                    entries.push((key, value));
-                }
-                Ok(Object(entries))
-            }
-        }
-        deserializer.deserialize_map(Entries)
-    }
-}
 
 /// Every scalar in an object, by its path, as JSON.
 pub(super) fn scalars(data: &RawValue) -> Vec<(String, &str)> {
@@ -62,7 +32,7 @@ fn collect<'a>(value: &'a RawValue, path: &str, depth: usize, found: &mut Vec<(S
     if depth == DEPTH_MAX {
         return;
     }
-    let Ok(object) = serde_json::from_str::<Object<'a>>(text) else { return };
+    let Some(object) = Object::read(value) else { return };
     for (key, value) in object.0 {
         let path = if path.is_empty() { key.into_owned() } else { format!("{path}.{key}") };
         collect(value, &path, depth + 1, found);
