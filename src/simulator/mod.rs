@@ -13,6 +13,7 @@ pub mod server;
 pub mod sse;
 pub mod stores;
 pub mod stream;
+pub mod time;
 pub mod websocket;
 pub mod x;
 
@@ -43,6 +44,11 @@ pub trait Running: Send {
 
 /// A simulator that is about to run.
 pub type Starting = Pin<Box<dyn Future<Output = std::io::Result<Box<dyn Running>>> + Send>>;
+
+/// One that starts so.
+fn starting<R: Running + 'static>(start: impl Future<Output = std::io::Result<R>> + Send + 'static) -> Starting {
+    Box::pin(async move { Ok(Box::new(start.await?) as Box<dyn Running>) })
+}
 
 /// One line of the list.
 pub struct Simulator {
