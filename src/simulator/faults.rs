@@ -4,6 +4,8 @@
 //! 5%:500, 3%:503=2s, #17:404, #100-200:layout, every 10:torn, 1%:bomb=zstd
 //! ```
 
+pub mod streams;
+
 use std::str::FromStr;
 use std::time::Duration;
 

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod faults;
 pub mod feed;
+pub mod line;
 pub mod mongo;
 pub mod oauth1;
 pub mod quote;
@@ -14,6 +15,7 @@ pub mod sse;
 pub mod stores;
 pub mod stream;
 pub mod time;
+pub mod upstream;
 pub mod websocket;
 pub mod x;
 
