@@ -11,16 +11,15 @@ pub mod usgs;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::faults::{Fault, Faults};
-use super::server::{Answer, Delivery, Reply, Request, Server};
-use super::{Options, Running, Simulator, Starting};
+pub use super::server::Server as Site;
+use super::server::{Answer, Handler, Reply, Request};
+use super::time::{Pace, now};
+use super::{Options, Simulator, Starting, starting};
 
 /// Its line in the list.
 pub const SIMULATOR: Simulator = Simulator {
@@ -43,8 +42,7 @@ const EPOCH: i64 = 1_795_428_000;
 
 fn from_options(options: &Options) -> Result<Starting, String> {
     let api = Api { step: options.step, seed: options.seed, faults: options.faults.parse()? };
-    let listen = options.listen;
-    Ok(Box::pin(async move { Ok(Box::new(api.start_at(listen).await?) as Box<dyn Running>) }))
+    Ok(starting(Site::start_at(options.listen, api.handler())))
 }
 
 /// An API that is about to run.
@@ -58,25 +56,18 @@ pub struct Api {
     pub faults: Faults,
 }
 
-/// A running API; it ends when this is dropped.
-pub struct Site {
-    server: Server,
-}
-
 impl Api {
     /// Starts it on loopback; port 0 is any free one.
     ///
     /// # Errors
     /// When the port is taken.
     pub async fn start(self, port: u16) -> io::Result<Site> {
-        self.start_at((Ipv4Addr::LOCALHOST, port).into()).await
+        Site::start(port, self.handler()).await
     }
 
-    async fn start_at(self, address: SocketAddr) -> io::Result<Site> {
-        let (opened, asked) = (Instant::now(), AtomicU64::new(0));
-        #[expect(clippy::disallowed_methods, reason = "a fake shares nothing with what it tests, not even the clock")]
-        let opened_at = chrono::Utc::now().timestamp();
-        let handler = move |request: &Request| -> Answer {
+    fn handler(self) -> Handler {
+        let (pace, asked, opened_at) = (Pace::new(self.step), AtomicU64::new(0), now().timestamp());
+        Arc::new(move |request: &Request| -> Answer {
             let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
             match path {
                 "/trades" | hacker_news::PATH => {}
@@ -91,11 +82,9 @@ impl Api {
                 .collect();
             let is_page =
                 ["page", "offset", "cursor"].iter().any(|name| query.get(name).is_some_and(|value| value != "1"));
-            let step = if self.step.is_zero() {
-                if is_page { asked.load(Ordering::Relaxed) } else { asked.fetch_add(1, Ordering::Relaxed) }
-            } else {
-                u64::try_from(opened.elapsed().as_nanos() / self.step.as_nanos()).unwrap_or(u64::MAX)
-            };
+            let by_asking =
+                || if is_page { asked.load(Ordering::Relaxed) } else { asked.fetch_add(1, Ordering::Relaxed) };
+            let step = pace.steps().unwrap_or_else(by_asking);
             let Some(reply) = self.faults.at(self.seed, request.number).and_then(instead) else {
                 return match path {
                     "/trades" => self.answer(request, &query, step),
@@ -105,8 +94,7 @@ impl Api {
                 .into();
             };
             reply.into()
-        };
-        Ok(Site { server: Server::start_at(address, Arc::new(handler)).await? })
+        })
     }
 
     fn answer(&self, request: &Request, query: &HashMap<&str, String>, step: u64) -> Reply {
@@ -131,13 +119,7 @@ impl Api {
             Some(next) => reply.with("Link", format!("<{}>; rel=\"next\"", next_path(request, next))),
             None => reply,
         };
-        match fault {
-            Some(Fault::Slow(wait)) => reply.delivered(Delivery::After(wait)),
-            Some(Fault::Drip) => reply.delivered(Delivery::Drip),
-            Some(Fault::Torn) => reply.delivered(Delivery::Torn),
-            Some(Fault::TornChunked) => reply.delivered(Delivery::TornChunked),
-            _ => reply,
-        }
+        Fault::deliver(fault, reply)
     }
 }
 
@@ -157,18 +139,13 @@ fn next_path(request: &Request, next: u64) -> String {
 fn instead(fault: Fault) -> Option<Reply> {
     let error = |status: u16| Reply::new(status, "application/json", format!("{{\"error\":\"status {status}\"}}"));
     Some(match fault {
-        Fault::Status(status, Some(seconds)) => error(status).with("Retry-After", seconds.to_string()),
-        Fault::Status(status, None) => error(status),
-        Fault::Block => error(403),
-        Fault::Hang => error(200).delivered(Delivery::Never),
-        Fault::Reset => error(200).delivered(Delivery::Reset),
         // An error with a good status.
         Fault::Garbled => error(200),
         Fault::Empty => Reply::new(200, "application/json", ""),
         Fault::Layout => Reply::new(200, "text/html", "<!doctype html><title>Maintenance</title>"),
         Fault::Moved => Reply::new(200, "application/json", "{\"result\":{}}"),
         Fault::Nested => Reply::new(200, "application/json", "[".repeat(200_000)),
-        _ => return None,
+        _ => return fault.instead(error),
     })
 }
 
@@ -245,23 +222,5 @@ fn written(page: &[u64], next: Option<u64>, request: &Request, format: &str) -> 
             }
             ("application/json", out)
         }
-    }
-}
-
-impl Site {
-    /// The address of a path.
-    pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.server.address())
-    }
-
-    /// The requests so far.
-    pub fn requests(&self) -> Vec<Request> {
-        self.server.requests()
-    }
-}
-
-impl Running for Site {
-    fn address(&self) -> SocketAddr {
-        self.server.address()
     }
 }

@@ -4,11 +4,15 @@
 //! 5%:500, 3%:503=2s, #17:404, #100-200:layout, every 10:torn, 1%:bomb=zstd
 //! ```
 
+pub mod streams;
+
 use std::str::FromStr;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+
+use super::server::{Delivery, Reply};
 
 /// What goes wrong with an answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,6 +59,31 @@ pub enum Fault {
     Empty,
     /// A header of 1 MB.
     HugeHeader,
+}
+
+impl Fault {
+    /// What is answered in its place, where that has nothing to do with what is asked for: `error` makes it of a status.
+    pub(super) fn instead(self, error: impl Fn(u16) -> Reply) -> Option<Reply> {
+        Some(match self {
+            Self::Status(status, Some(seconds)) => error(status).with("Retry-After", seconds.to_string()),
+            Self::Status(status, None) => error(status),
+            Self::Block => error(403),
+            Self::Hang => error(200).delivered(Delivery::Never),
+            Self::Reset => error(200).delivered(Delivery::Reset),
+            _ => return None,
+        })
+    }
+
+    /// The answer as it comes, with what goes wrong on its way.
+    pub(super) fn deliver(fault: Option<Self>, reply: Reply) -> Reply {
+        match fault {
+            Some(Self::Slow(wait)) => reply.delivered(Delivery::After(wait)),
+            Some(Self::Drip) => reply.delivered(Delivery::Drip),
+            Some(Self::Torn) => reply.delivered(Delivery::Torn),
+            Some(Self::TornChunked) => reply.delivered(Delivery::TornChunked),
+            _ => reply,
+        }
+    }
 }
 
 /// A content coding.

@@ -5,15 +5,15 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::faults::{Fault, Faults};
-use super::server::{Answer, Delivery, Reply, Request, Server};
-use super::{Options, Running, Simulator, Starting};
+pub use super::server::Server as Site;
+use super::server::{Answer, Handler, Reply, Request};
+use super::time::Pace;
+use super::{Options, Simulator, Starting, starting};
 
 /// Its line in the list.
 pub const SIMULATOR: Simulator = Simulator {
@@ -33,8 +33,7 @@ const EDITED_AFTER: u64 = 3;
 
 fn from_options(options: &Options) -> Result<Starting, String> {
     let news = News { step: options.step, seed: options.seed, faults: options.faults.parse()?, ttl: None };
-    let listen = options.listen;
-    Ok(Box::pin(async move { Ok(Box::new(news.start_at(listen).await?) as Box<dyn Running>) }))
+    Ok(starting(Site::start_at(options.listen, news.handler())))
 }
 
 /// A site that is about to run.
@@ -50,24 +49,18 @@ pub struct News {
     pub ttl: Option<u32>,
 }
 
-/// A running site; it ends when this is dropped.
-pub struct Site {
-    server: Server,
-}
-
 impl News {
     /// Starts it on loopback; port 0 is any free one.
     ///
     /// # Errors
     /// When the port is taken.
     pub async fn start(self, port: u16) -> io::Result<Site> {
-        self.start_at((Ipv4Addr::LOCALHOST, port).into()).await
+        Site::start(port, self.handler()).await
     }
 
-    async fn start_at(self, address: SocketAddr) -> io::Result<Site> {
-        let opened = Instant::now();
-        let asked = std::sync::atomic::AtomicU64::new(0);
-        let handler = move |request: &Request| -> Answer {
+    fn handler(self) -> Handler {
+        let (pace, asked) = (Pace::new(self.step), AtomicU64::new(0));
+        Arc::new(move |request: &Request| -> Answer {
             let form = match request.path.split('?').next().unwrap_or_default() {
                 "/rss" => Form::Rss,
                 "/atom" => Form::Atom,
@@ -75,15 +68,9 @@ impl News {
                 "/health" => return Reply::new(200, "text/plain", "open\n").into(),
                 _ => return Reply::new(404, "text/html", "<h1>404</h1><p>There is no such page.</p>").into(),
             };
-            let count = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let step = if self.step.is_zero() {
-                count
-            } else {
-                u64::try_from(opened.elapsed().as_nanos() / self.step.as_nanos()).unwrap_or(u64::MAX)
-            };
+            let step = pace.steps().unwrap_or_else(|| asked.fetch_add(1, Ordering::Relaxed));
             self.answer(form, request, step).into()
-        };
-        Ok(Site { server: Server::start_at(address, Arc::new(handler)).await? })
+        })
     }
 
     fn answer(&self, form: Form, request: &Request, step: u64) -> Reply {
@@ -115,31 +102,7 @@ impl News {
             return Reply::new(304, "text/plain", "").with("ETag", etag);
         }
         let reply = Reply::new(200, &kind, body).with("ETag", etag);
-        match fault {
-            Some(Fault::Slow(wait)) => reply.delivered(Delivery::After(wait)),
-            Some(Fault::Drip) => reply.delivered(Delivery::Drip),
-            Some(Fault::Torn) => reply.delivered(Delivery::Torn),
-            Some(Fault::TornChunked) => reply.delivered(Delivery::TornChunked),
-            _ => reply,
-        }
-    }
-}
-
-impl Site {
-    /// The address of a path.
-    pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.server.address())
-    }
-
-    /// The requests so far.
-    pub fn requests(&self) -> Vec<Request> {
-        self.server.requests()
-    }
-}
-
-impl Running for Site {
-    fn address(&self) -> SocketAddr {
-        self.server.address()
+        Fault::deliver(fault, reply)
     }
 }
 
@@ -147,11 +110,6 @@ impl Running for Site {
 fn instead(fault: Fault) -> Option<Reply> {
     let error = |status: u16| Reply::new(status, "text/html", format!("<title>Error {status}</title>"));
     Some(match fault {
-        Fault::Status(status, Some(seconds)) => error(status).with("Retry-After", seconds.to_string()),
-        Fault::Status(status, None) => error(status),
-        Fault::Block => error(403),
-        Fault::Hang => error(200).delivered(Delivery::Never),
-        Fault::Reset => error(200).delivered(Delivery::Reset),
         Fault::Empty => Reply::new(200, "application/rss+xml", ""),
         Fault::Layout => Reply::new(
             200,
@@ -159,7 +117,7 @@ fn instead(fault: Fault) -> Option<Reply> {
             "<!doctype html><title>Maintenance</title><link rel=alternate type=application/rss+xml href=/rss><p>Soon.",
         ),
         Fault::Nested => Reply::new(200, "application/rss+xml", format!("<rss>{}", "<channel>".repeat(200_000))),
-        _ => return None,
+        _ => return fault.instead(error),
     })
 }
 

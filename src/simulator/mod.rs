@@ -6,6 +6,7 @@
 pub mod api;
 pub mod faults;
 pub mod feed;
+pub mod line;
 pub mod mongo;
 pub mod oauth1;
 pub mod quote;
@@ -13,6 +14,8 @@ pub mod server;
 pub mod sse;
 pub mod stores;
 pub mod stream;
+pub mod time;
+pub mod upstream;
 pub mod websocket;
 pub mod x;
 
@@ -43,6 +46,11 @@ pub trait Running: Send {
 
 /// A simulator that is about to run.
 pub type Starting = Pin<Box<dyn Future<Output = std::io::Result<Box<dyn Running>>> + Send>>;
+
+/// One that starts so.
+fn starting<R: Running + 'static>(start: impl Future<Output = std::io::Result<R>> + Send + 'static) -> Starting {
+    Box::pin(async move { Ok(Box::new(start.await?) as Box<dyn Running>) })
+}
 
 /// One line of the list.
 pub struct Simulator {

@@ -11,11 +11,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::faults::{Coding, Fault, Faults};
 use super::server::{Delivery, Reply, Request, Server};
-use super::{Options, Running, Simulator, Starting};
+use super::time::Pace;
+use super::{Options, Running, Simulator, Starting, starting};
 
 pub use pages::price_at;
 
@@ -30,8 +29,7 @@ pub const SIMULATOR: Simulator = Simulator {
 
 fn start(options: &Options) -> Result<Starting, String> {
     let quote = Quote::new().seed(options.seed).step(options.step).faults(options.faults.parse()?);
-    let listen = options.listen;
-    Ok(Box::pin(async move { Ok(Box::new(quote.start_at(listen).await?) as Box<dyn Running>) }))
+    Ok(starting(quote.start_at(options.listen)))
 }
 
 /// An exchange that is about to open.
@@ -89,13 +87,8 @@ impl Quote {
     /// When the port is taken, or the machine does not have the address.
     pub async fn start_at(self, address: SocketAddr) -> io::Result<Exchange> {
         let faults = Arc::new(Mutex::new(self.faults));
-        let desk = Desk {
-            seed: self.seed,
-            step: self.step,
-            opened: Instant::now(),
-            faults: Arc::clone(&faults),
-            bombs: Mutex::default(),
-        };
+        let desk =
+            Desk { seed: self.seed, pace: Pace::new(self.step), faults: Arc::clone(&faults), bombs: Mutex::default() };
         let server = Server::start_at(address, Arc::new(move |request| desk.answer(request).into())).await?;
         Ok(Exchange { server, faults })
     }
@@ -110,7 +103,7 @@ pub struct Exchange {
 impl Exchange {
     /// The address of a page.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.server.address())
+        self.server.url(path)
     }
 
     /// The requests so far.
@@ -133,8 +126,7 @@ impl Running for Exchange {
 /// What answers.
 struct Desk {
     seed: u64,
-    step: Duration,
-    opened: Instant,
+    pace: Pace,
     faults: Arc<Mutex<Faults>>,
     /// Made once for each coding: making one costs more than everything else here.
     bombs: Mutex<HashMap<Coding, Arc<Vec<u8>>>>,
@@ -162,13 +154,7 @@ impl Desk {
             },
         };
         let reply = with_validator(request, html.into_bytes(), tick);
-        match fault {
-            Some(Fault::Slow(wait)) => reply.delivered(Delivery::After(wait)),
-            Some(Fault::Drip) => reply.delivered(Delivery::Drip),
-            Some(Fault::Torn) => reply.delivered(Delivery::Torn),
-            Some(Fault::TornChunked) => reply.delivered(Delivery::TornChunked),
-            _ => reply,
-        }
+        Fault::deliver(fault, reply)
     }
 
     /// A stock's own page, or else a reply that has no validator.
@@ -184,10 +170,7 @@ impl Desk {
     }
 
     fn tick(&self, number: u64) -> u64 {
-        if self.step.is_zero() {
-            return number;
-        }
-        u64::try_from(self.opened.elapsed().as_nanos() / self.step.as_nanos()).unwrap_or(u64::MAX)
+        self.pace.steps().unwrap_or(number)
     }
 
     /// The answer of a fault that has nothing to do with the page.
@@ -196,14 +179,11 @@ impl Desk {
         let error =
             |status: u16| Reply::new(status, html, format!("<title>Error {status}</title><h1>Error {status}</h1>"));
         Some(match fault {
-            Fault::Status(status, Some(seconds)) => error(status).with("Retry-After", seconds.to_string()),
-            Fault::Status(status, None) => error(status),
+            Fault::Status(..) | Fault::Hang | Fault::Reset => return fault.instead(error),
             Fault::RetryAfterDate => error(503).with("Retry-After", pages::http_date(2)),
             Fault::Block => {
                 Reply::new(403, html, pages::BLOCK).with("Server", "cloudflare").with("CF-RAY", "8f00ba4-SIM")
             }
-            Fault::Hang => error(200).delivered(Delivery::Never),
-            Fault::Reset => error(200).delivered(Delivery::Reset),
             Fault::RedirectLoop => error(302).with("Location", request.path.clone()),
             Fault::Bomb(coding) => self.bomb(coding),
             Fault::Endless => Reply::new(200, html, pages::FILLER).delivered(Delivery::Endless),

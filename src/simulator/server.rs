@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
+use super::Running;
 use super::stream::Stream;
 
 /// A request whose head is longer is no request.
@@ -46,6 +47,11 @@ impl Request {
     /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether an answer may be compressed with gzip.
+    pub fn accepts_gzip(&self) -> bool {
+        self.header("accept-encoding").is_some_and(|coding| coding.contains("gzip"))
     }
 }
 
@@ -157,9 +163,20 @@ impl Server {
         self.address
     }
 
+    /// The address of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
     /// The requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Running for Server {
+    fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 

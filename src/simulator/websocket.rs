@@ -13,14 +13,14 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
 pub use self::compress::dictionary;
 pub use self::shapes::Logged;
-use super::{Options, Running, Simulator, Starting, faults};
+use super::time::now;
+use super::{Options, Running, Simulator, Starting, faults, starting};
 
 /// The line of the list.
 pub const SIMULATOR: Simulator = Simulator {
@@ -36,10 +36,10 @@ fn start(options: &Options) -> Result<Starting, String> {
     let settings =
         Settings { every: Some(options.step), seed: options.seed, flood: options.flood, ..Settings::default() };
     let listen = options.listen;
-    Ok(Box::pin(async move {
+    Ok(starting(async move {
         let websocket = Websocket::start_at(listen, settings).await?;
         websocket.set_faults(faults);
-        Ok(Box::new(websocket) as Box<dyn Running>)
+        Ok(websocket)
     }))
 }
 
@@ -211,11 +211,6 @@ impl Running for Websocket {
     fn address(&self) -> SocketAddr {
         self.address
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a fake shares nothing with what it tests, not even the clock")]
-fn now() -> DateTime<Utc> {
-    Utc::now()
 }
 
 impl State {

@@ -1,9 +1,10 @@
 //! The pages of the exchange.
 
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::simulator::faults::{Coding, Fault};
+use crate::simulator::time::now;
 
 /// What the index begins at, in hundredths.
 const INDEX: i64 = 5_946_568;
@@ -211,10 +212,8 @@ fn encode(coding: Coding, write: impl FnOnce(&mut dyn std::io::Write) -> std::io
 }
 
 /// An HTTP date some seconds from now.
-#[expect(clippy::disallowed_methods, reason = "a server tells the time of day")]
 pub(super) fn http_date(seconds: u64) -> String {
-    let at = chrono::DateTime::<chrono::Utc>::from(SystemTime::now() + Duration::from_secs(seconds));
-    at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    (now() + Duration::from_secs(seconds)).format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 /// What a body without end is made of.

@@ -1,13 +1,14 @@
 //! The endpoints: who may ask, what is asked, what is answered.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::faults::Fault;
-use super::line::{self, Manner, Out};
-use super::state::{Connection, Line, Shape, State, cut};
-use super::{flood, lock, mastodon, plain, wikimedia};
+use super::state::{Events, Line, Reader, Shape, State, cut};
+use super::{flood, mastodon, plain, wikimedia};
+use crate::simulator::line::{Manner, Out, Quiet};
 use crate::simulator::server::{Answer, Reply, Request};
 use crate::simulator::stream::{Piece, Stream};
+use crate::simulator::upstream::{Shared, lock};
 
 /// Mastodon's streams, each below the one path.
 const TIMELINES: [&str; 9] = [
@@ -23,11 +24,10 @@ const TIMELINES: [&str; 9] = [
 ];
 
 /// Answers a request.
-pub(super) fn answer(shared: &Arc<Mutex<State>>, request: &Request) -> Answer {
+pub(super) fn answer(shared: &Shared<Events>, request: &Request) -> Answer {
     let mut state = lock(shared);
     let fault = state.faults.next_of_connections();
-    let refused = state.refusals.pop_front().or_else(|| fault?.refusal());
-    let shape = match refused.map_or_else(|| shape(&mut state, request), Err) {
+    let shape = match state.refusal(fault).map_or_else(|| shape(&mut state, request), Err) {
         Ok(shape) => shape,
         Err(reply) => return reply.into(),
     };
@@ -61,9 +61,8 @@ fn shape(state: &mut State, request: &Request) -> Result<Shape, Reply> {
         };
     }
     if let Some(streams) = path.strip_prefix("/v2/stream/") {
-        state.notice_gone();
-        let is_open = |line: &&Line| matches!(line.shape, Shape::Wikimedia(_)) && line.is_open();
-        if state.lines.iter().filter(is_open).count() >= state.settings.connections_max {
+        let open = state.open_lines().filter(|line| matches!(line.reader.shape, Shape::Wikimedia(_))).count();
+        if open >= state.settings.connections_max {
             return Err(wikimedia::too_many_connections());
         }
         let since = query.find(|(name, _)| name == "since").map(|(_, value)| value.into_owned());
@@ -76,70 +75,59 @@ fn shape(state: &mut State, request: &Request) -> Result<Shape, Reply> {
 /// Begins a stream, with what it replays.
 fn open(state: &mut State, request: &Request, shape: Shape, fault: Option<Fault>) -> Answer {
     let settings = state.settings.clone();
-    let last_event_id = request.header("last-event-id").map(str::to_owned);
     let comment = match shape {
-        Shape::Plain => Some((": still here\n", settings.comment_every)),
-        Shape::Mastodon => Some((mastodon::THUMP, settings.comment_every)),
+        Shape::Plain => Some(": still here\n"),
+        Shape::Mastodon => Some(mastodon::THUMP),
         Shape::Wikimedia(_) => None,
     };
-    let accepts_gzip = request.header("accept-encoding").is_some_and(|coding| coding.contains("gzip"));
-    // Prepared events are for measuring how they are read, not how they are unpacked.
-    let gzip = accepts_gzip && state.flood.is_none();
-    let (sender, pieces) = line::start(Manner {
-        comment,
+    let manner = Manner {
+        quiet: comment.map(|text| Quiet { text, every: settings.comment_every, late: None }),
         coding: if let Some(Fault::Written(coding)) = fault { coding } else { settings.coding },
-        gzip,
+        // Prepared events are for measuring how they are read, not how they are unpacked.
+        gzip: state.flood.is_none() && request.accepts_gzip(),
         unflushed: fault == Some(Fault::Unflushed),
         seed: settings.seed.wrapping_add(request.number),
-    });
-    let connection = Connection {
-        path: request.path.clone(),
-        last_event_id: last_event_id.clone(),
-        opened_at: state.now(),
-        closed_at: None,
-        why: None,
-        events: 0,
     };
-    let mut line = Line { connection, shape, sender, late: None };
-    begin(state, &mut line, last_event_id.as_deref(), fault);
+    let (mut line, pieces) = state.line(request, manner, Reader { shape, late: None });
+    begin(state, &mut line, fault);
     state.lines.push(line);
     let mut headers = vec![
         ("Content-Type".to_owned(), "text/event-stream; charset=utf-8".to_owned()),
         ("Cache-Control".to_owned(), "no-cache".to_owned()),
     ];
-    if gzip {
+    if manner.gzip {
         headers.push(("Content-Encoding".to_owned(), "gzip".to_owned()));
     }
     Answer::Stream(Stream { headers, pieces, patience: settings.patience })
 }
 
 /// What comes first: a greeting, and what was missed.
-fn begin(state: &mut State, line: &mut Line, last_event_id: Option<&str>, fault: Option<Fault>) {
+fn begin(state: &mut State, line: &mut Line, fault: Option<Fault>) {
     if fault == Some(Fault::Mark) {
-        line.send(Out::Bytes("\u{feff}".into()));
+        line.write("\u{feff}".into());
     }
     if fault == Some(Fault::Flap) {
         let now = state.now();
         return line.end(Piece::End, now, "flap");
     }
-    match &line.shape {
+    match &line.reader.shape {
         Shape::Plain => {
             if let Some(retry) = state.settings.retry {
-                line.send(Out::Bytes(format!("retry: {retry}\n\n").into_bytes()));
+                line.write(format!("retry: {retry}\n\n").into_bytes());
             }
             if let Some(events) = state.flood.take() {
                 let now = state.now();
                 line.send(Out::Flood(flood::maker(), events / flood::EVENTS as u64));
                 return line.end(Piece::End, now, "all of it");
             }
-            if let Some(from) = plain::from(&state.settings, last_event_id) {
+            if let Some(from) = plain::from(&state.settings, line.connection.last_event_id.as_deref()) {
                 state.replay(line, |logged| logged.number >= from);
             }
         }
-        Shape::Mastodon => line.send(Out::Bytes(mastodon::HELLO.to_vec())),
+        Shape::Mastodon => line.write(mastodon::HELLO.to_vec()),
         Shape::Wikimedia(assignment) => {
             let before = assignment.clone();
-            line.send(Out::Bytes(wikimedia::HELLO.to_vec()));
+            line.write(wikimedia::HELLO.to_vec());
             state.replay(line, |logged| before.missed(logged));
         }
     }

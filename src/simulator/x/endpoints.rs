@@ -1,6 +1,5 @@
 //! The endpoints: who may ask, what is asked, what is answered.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -8,13 +7,14 @@ use serde_json::{Value, json};
 
 use super::answers;
 use super::faults::Fault;
-use super::line::{self, Manner, Out};
+use super::legacy;
 use super::post::Asked;
-use super::state::{Connection, Line, Policy, State, Wants};
+use super::state::{Account, Line, Policy, Reader, State, Wants};
 use super::stored::{change_rules, counts, list_rules};
-use super::{legacy, lock};
+use crate::simulator::line::{Manner, Quiet};
 use crate::simulator::server::{Answer, Reply, Request};
 use crate::simulator::stream::{Piece, Stream};
+use crate::simulator::upstream::{Shared, lock};
 
 /// How many requests in a quarter of an hour.
 const SEARCH_MAX: u64 = 450;
@@ -36,7 +36,7 @@ const STREAM_PARAMETERS: [&str; 9] = [
 ];
 
 /// Answers a request.
-pub(super) fn answer(state: &Arc<Mutex<State>>, request: &Request) -> Answer {
+pub(super) fn answer(state: &Shared<Account>, request: &Request) -> Answer {
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
     if path == legacy::FILTER {
         return legacy::answer(state, request);
@@ -87,13 +87,13 @@ fn stream(state: &mut State, request: &Request, query: &[(String, String)]) -> A
     let limit = state.settings.connects_max;
     let (refused, left, reset) = state.count_request("stream", limit);
     let fault = state.faults.next_of_connections();
-    let refused = refused.or_else(|| state.refusals.pop_front()).or_else(|| fault?.refusal());
+    let refused = refused.or_else(|| state.refusal(fault));
     let asked = match refused.map_or(Ok(()), Err).and_then(|()| check_stream(state, query)) {
         Ok(asked) => asked,
         Err(reply) => return answers::with_window(reply, limit, left, reset).into(),
     };
-    let manner = manner(state, request, fault);
-    let answer = open(state, manner, query.to_vec(), Wants::V2(asked), fault);
+    let manner = manner(state, request, fault, state.settings.keep_alive);
+    let answer = open(state, request, manner, query, Wants::V2(asked), fault);
     match answer {
         Answer::Stream(mut stream) => {
             stream.headers.push(("x-rate-limit-limit".into(), limit.to_string()));
@@ -106,14 +106,14 @@ fn stream(state: &mut State, request: &Request, query: &[(String, String)]) -> A
 }
 
 /// How a stream is written to whoever asks for it.
-pub(super) fn manner(state: &State, request: &Request, fault: Option<Fault>) -> Manner {
+pub(super) fn manner(state: &State, request: &Request, fault: Option<Fault>, keep_alive: Duration) -> Manner {
     let settings = &state.settings;
+    let late = if fault == Some(Fault::LateKeepAlives) { LATE } else { settings.keep_alive_late };
     Manner {
-        keep_alive: settings.keep_alive,
-        late: if fault == Some(Fault::LateKeepAlives) { LATE } else { settings.keep_alive_late },
+        quiet: Some(Quiet { text: "\r\n", every: keep_alive, late: Some(late) }),
         coding: if let Some(Fault::Written(coding)) = fault { coding } else { settings.coding },
         // Prepared posts are for measuring how they are read, not how they are unpacked.
-        gzip: state.flood.is_none() && request.header("accept-encoding").is_some_and(|coding| coding.contains("gzip")),
+        gzip: state.flood.is_none() && request.accepts_gzip(),
         unflushed: fault == Some(Fault::Unflushed),
         seed: settings.seed,
     }
@@ -122,19 +122,18 @@ pub(super) fn manner(state: &State, request: &Request, fault: Option<Fault>) -> 
 /// Begins a stream, with what it replays.
 pub(super) fn open(
     state: &mut State,
+    request: &Request,
     manner: Manner,
-    query: Vec<(String, String)>,
+    query: &[(String, String)],
     wants: Wants,
     fault: Option<Fault>,
 ) -> Answer {
-    let (sender, pieces) = line::start(manner);
     let get = |name: &str| query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let time = |name: &str| get(name)?.parse::<DateTime<Utc>>().ok();
     let window = time("start_time").map(|from| (from, time("end_time").unwrap_or_else(|| state.now())));
     let minutes = get("backfill_minutes").and_then(|text| text.parse().ok());
-    let opened_at = state.now();
-    let connection = Connection { id: state.next_line_id(), query, opened_at, closed_at: None, why: None };
-    let mut line = Line { connection, wants, sender, is_replay: window.is_some() };
+    let reader = Reader { id: state.next_line_id(), wants, is_replay: window.is_some() };
+    let (mut line, pieces) = state.line(request, manner, reader);
     if let Some((from, to)) = window {
         state.window(&mut line, from, to);
     } else if let Some(posts) = state.flood.take() {
@@ -188,10 +187,10 @@ fn check_stream(state: &mut State, query: &[(String, String)]) -> std::result::R
             }
         }
     }
-    if state.credits_gone {
+    if state.own.credits_gone {
         return Err(answers::credits_depleted());
     }
-    if state.settings.usage_cap.is_some_and(|cap| state.usage >= cap) {
+    if state.settings.usage_cap.is_some_and(|cap| state.own.usage >= cap) {
         return Err(answers::usage_capped());
     }
     if !state.has_rules() {
@@ -199,24 +198,23 @@ fn check_stream(state: &mut State, query: &[(String, String)]) -> std::result::R
     }
     let (max, policy, now) = (state.settings.connections_max, state.settings.policy, state.now());
     let mut open: Vec<&mut Line> =
-        state.open_lines().into_iter().filter(|line| matches!(line.wants, Wants::V2(_))).collect();
+        state.counted_lines().filter(|line| matches!(line.reader.wants, Wants::V2(_))).collect();
     if !is_window && open.len() >= max {
         if policy == Policy::Refuse {
             return Err(answers::too_many_connections());
         }
-        open[0].send(Out::Message(answers::disconnect("ForceDisconnect", true)));
+        open[0].write(answers::disconnect("ForceDisconnect", true));
         open[0].end(Piece::End, now, "a newer connection");
     }
     Ok(asked)
 }
 
 fn list_connections(state: &mut State) -> Reply {
-    let open = state.open_lines();
-    let data: Vec<Value> = open
-        .iter()
+    let data: Vec<Value> = state
+        .counted_lines()
         .map(|line| {
             json!({
-                "id": line.connection.id, "endpoint_name": "filtered_stream", "client_ip": "127.0.0.1",
+                "id": line.reader.id, "endpoint_name": "filtered_stream", "client_ip": "127.0.0.1",
                 "connected_at": line.connection.opened_at.to_rfc3339(), "disconnected_at": null, "disconnect_reason": null,
             })
         })
@@ -231,8 +229,8 @@ fn end_connections(state: &mut State, body: Option<&[u8]>) -> Reply {
     });
     let now = state.now();
     let mut ended = 0;
-    for line in state.open_lines() {
-        if ids.as_ref().is_none_or(|ids| ids.iter().any(|id| *id == line.connection.id.as_str())) {
+    for line in state.counted_lines() {
+        if ids.as_ref().is_none_or(|ids| ids.iter().any(|id| *id == line.reader.id.as_str())) {
             line.end(Piece::End, now, "ended by request");
             ended += 1;
         }
@@ -243,7 +241,7 @@ fn end_connections(state: &mut State, body: Option<&[u8]>) -> Reply {
 fn usage(state: &State) -> Reply {
     let cap = state.settings.usage_cap.unwrap_or(3_000_000);
     let data = json!({
-        "cap_reset_day": 1, "project_cap": cap.to_string(), "project_id": "1", "project_usage": state.usage.to_string(),
+        "cap_reset_day": 1, "project_cap": cap.to_string(), "project_id": "1", "project_usage": state.own.usage.to_string(),
     });
     answers::json(200, &json!({ "data": data }))
 }

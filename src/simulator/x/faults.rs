@@ -1,14 +1,10 @@
-//! What goes wrong on a stream, and after how many posts. Seeded, so that a run can be repeated.
+//! What goes wrong on a stream.
 
-use std::ops::Range;
 use std::str::FromStr;
 
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
-
 use super::answers;
-use super::line::Coding;
-use crate::simulator::faults as schedule;
+use crate::simulator::faults::streams::{self, OfStream, Refusal, find, names};
+use crate::simulator::line::Coding;
 use crate::simulator::server::Reply;
 
 /// Something that goes wrong on a stream.
@@ -61,8 +57,6 @@ pub enum Fault {
     /// A connection's signs of life are late by up to four seconds.
     LateKeepAlives,
 }
-
-type Refusal = fn() -> Reply;
 
 /// The ways in which a connection is refused.
 const REFUSALS: [(&str, Refusal); 10] = [
@@ -121,10 +115,10 @@ impl FromStr for Fault {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Some((_, fault)) = NAMES.iter().find(|(name, _)| *name == text) {
-            return Ok(*fault);
+        if let Some((_, fault)) = find(&NAMES, text) {
+            return Ok(fault);
         }
-        if let Some((name, _)) = REFUSALS.iter().find(|(name, _)| *name == text) {
+        if let Some((name, _)) = find(&REFUSALS, text) {
             return Ok(Self::Refuse(name));
         }
         let (name, kind) = text.split_once('=').unwrap_or((text, ""));
@@ -132,16 +126,12 @@ impl FromStr for Fault {
             ("disconnect", Some(kind)) => Ok(Self::Disconnect(kind)),
             ("bare-disconnect", Some(kind)) => Ok(Self::BareDisconnect(kind)),
             ("disconnect" | "bare-disconnect", None) => Err(format!("the kinds are {}", DISCONNECTS.join(", "))),
-            _ => {
-                let faults: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
-                let refusals: Vec<&str> = REFUSALS.iter().map(|(name, _)| *name).collect();
-                Err(format!(
-                    "`{text}` is no fault; there are, of posts and connections: {} (disconnect=TYPE names X's type); \
-                     of connections that are refused: {}",
-                    faults.join(", "),
-                    refusals.join(", ")
-                ))
-            }
+            _ => Err(format!(
+                "`{text}` is no fault; there are, of posts and connections: {} (disconnect=TYPE names X's type); \
+                 of connections that are refused: {}",
+                names(&NAMES),
+                names(&REFUSALS)
+            )),
         }
     }
 }
@@ -163,17 +153,6 @@ impl Fault {
         Self::PartialError,
     ];
 
-    /// Whether it goes with a connection, rather than with a post.
-    fn is_of_connection(self) -> bool {
-        matches!(self, Self::Refuse(_) | Self::Flap | Self::Written(_) | Self::Unflushed | Self::LateKeepAlives)
-    }
-
-    /// What a refused connection is told.
-    pub(super) fn refusal(self) -> Option<Reply> {
-        let Self::Refuse(wanted) = self else { return None };
-        REFUSALS.iter().find(|(name, _)| *name == wanted).map(|(_, reply)| reply())
-    }
-
     /// Every fault that ends the connection, but for the ones that only silence tells.
     pub const ENDS: [Self; 12] = [
         Self::End,
@@ -191,80 +170,24 @@ impl Fault {
     ];
 }
 
+impl OfStream for Fault {
+    fn is_of_connection(&self) -> bool {
+        matches!(self, Self::Refuse(_) | Self::Flap | Self::Written(_) | Self::Unflushed | Self::LateKeepAlives)
+    }
+
+    fn refusal(self) -> Option<Reply> {
+        let Self::Refuse(name) = self else { return None };
+        find(&REFUSALS, name).map(|(_, reply)| reply())
+    }
+}
+
 /// Which faults come, and how often.
-#[derive(Debug, Default)]
-pub struct Faults {
-    /// Some kinds by turns, for a test that wants all of them.
-    mixed: Option<Mixed>,
-    seed: u64,
-    of_posts: schedule::Faults<Fault>,
-    posts: u64,
-    of_connections: schedule::Faults<Fault>,
-    connections: u64,
-}
-
-#[derive(Debug)]
-struct Mixed {
-    /// After how many posts the next one comes.
-    every: Range<u64>,
-    kinds: Vec<Fault>,
-    random: StdRng,
-    left: u64,
-}
-
-impl Faults {
-    /// One of `kinds` after every so many posts.
-    pub fn new(seed: u64, every: Range<u64>, kinds: impl IntoIterator<Item = Fault>) -> Self {
-        let mut random = StdRng::seed_from_u64(seed);
-        let left = random.random_range(every.clone());
-        let mixed = Mixed { every, kinds: kinds.into_iter().collect(), random, left };
-        Self { mixed: Some(mixed), ..Self::default() }
-    }
-
-    /// Those of the command line: `1%:torn, every 500:end, 10%:503`.
-    pub fn named(seed: u64, faults: &schedule::Faults<Fault>) -> Self {
-        Self {
-            seed,
-            of_posts: faults.only(|fault| !fault.is_of_connection()),
-            of_connections: faults.only(|fault| fault.is_of_connection()),
-            ..Self::default()
-        }
-    }
-
-    /// These kinds by turns, and the others' named ones.
-    #[must_use]
-    pub fn and(self, named: Self) -> Self {
-        Self { mixed: self.mixed, ..named }
-    }
-
-    /// The fault that goes with the next post.
-    pub(super) fn next(&mut self) -> Option<Fault> {
-        self.posts += 1;
-        let named = self.of_posts.at(self.seed, self.posts);
-        named.or_else(|| self.mixed.as_mut()?.next())
-    }
-
-    /// The fault that goes with the next connection.
-    pub(super) fn next_of_connections(&mut self) -> Option<Fault> {
-        self.connections += 1;
-        self.of_connections.at(self.seed, self.connections)
-    }
-}
-
-impl Mixed {
-    fn next(&mut self) -> Option<Fault> {
-        self.left = self.left.saturating_sub(1);
-        if self.left > 0 || self.kinds.is_empty() {
-            return None;
-        }
-        self.left = self.random.random_range(self.every.clone()).max(1);
-        Some(self.kinds[self.random.random_range(0..self.kinds.len())])
-    }
-}
+pub type Faults = streams::Faults<Fault>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulator::faults as schedule;
 
     #[test]
     fn names_are_read_and_dealt_out() {

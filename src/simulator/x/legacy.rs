@@ -4,18 +4,16 @@
 //! Facts are from X's pages "Consuming streaming data", "Connecting to a streaming endpoint" and "Streaming message
 //! types", which have been kept by others since X took them away.
 
-use std::sync::{Arc, Mutex};
-
 use chrono::TimeDelta;
 use serde_json::json;
 
 use super::endpoints::{manner, open};
-use super::lock;
 use super::rules::Filter;
-use super::state::{Line, State, Wants};
+use super::state::{Account, Line, State, Wants};
 use crate::simulator::oauth1;
 use crate::simulator::server::{Answer, Reply, Request};
 use crate::simulator::stream::Piece;
+use crate::simulator::upstream::{Shared, lock};
 
 /// The path.
 pub(super) const FILTER: &str = "/1.1/statuses/filter.json";
@@ -29,13 +27,13 @@ const LOCATIONS_MAX: usize = 25;
 const SKEW: TimeDelta = TimeDelta::minutes(5);
 
 /// Answers a request for a stream.
-pub(super) fn answer(state: &Arc<Mutex<State>>, request: &Request) -> Answer {
+pub(super) fn answer(state: &Shared<Account>, request: &Request) -> Answer {
     let mut state = lock(state);
     let fault = state.faults.next_of_connections();
     let limit = state.settings.connects_max;
     let checked = check(&mut state, request).and_then(|wants| {
         let (refused, ..) = state.count_request("filter", limit);
-        match refused.map(|_| enhance_your_calm()).or_else(|| state.refusals.pop_front()).or_else(|| fault?.refusal()) {
+        match refused.map(|_| enhance_your_calm()).or_else(|| state.refusal(fault)) {
             Some(reply) => Err(reply),
             None => Ok(wants),
         }
@@ -45,10 +43,9 @@ pub(super) fn answer(state: &Arc<Mutex<State>>, request: &Request) -> Answer {
         Err(reply) => return reply.into(),
     };
     make_room(&mut state);
-    let mut manner = manner(&state, request, fault);
     // A sign of life each half minute, where v2 has one in twenty seconds.
-    manner.keep_alive = state.settings.keep_alive * 3 / 2;
-    open(&mut state, manner, Vec::new(), wants, fault)
+    let manner = manner(&state, request, fault, state.settings.keep_alive * 3 / 2);
+    open(&mut state, request, manner, &[], wants, fault)
 }
 
 /// Asked too often.
@@ -69,7 +66,7 @@ fn check(state: &mut State, request: &Request) -> Result<Wants, Reply> {
     if (state.now().timestamp() - at).abs() > SKEW.num_seconds() {
         return Err(unauthorized("the timestamp is out of bounds"));
     }
-    if !state.nonces.insert(given["oauth_nonce"].clone()) {
+    if !state.own.nonces.insert(given["oauth_nonce"].clone()) {
         return Err(unauthorized("the nonce was used before"));
     }
     let query = request.path.split_once('?').map_or("", |(_, query)| query);
@@ -109,7 +106,7 @@ fn filter(parameters: &[(String, String)]) -> Result<Wants, Reply> {
 fn make_room(state: &mut State) {
     let (max, now) = (state.settings.connections_max, state.now());
     let mut streams: Vec<&mut Line> =
-        state.open_lines().into_iter().filter(|line| matches!(line.wants, Wants::V11 { .. })).collect();
+        state.counted_lines().filter(|line| matches!(line.reader.wants, Wants::V11 { .. })).collect();
     if streams.len() >= max {
         let why = json!({ "disconnect": { "code": 7, "stream_name": "simulated", "reason": "admin logout" } });
         streams[0].say(&why.to_string());

@@ -6,10 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
 use super::answers;
-use super::line::Out;
 use super::post::{Asked, Post};
 use super::rules::Rule;
 use super::state::{Line, Logged, State, Wants};
+use crate::simulator::line::Out;
 use crate::simulator::server::Reply;
 use crate::simulator::stream::{Maker, Piece};
 
@@ -31,7 +31,7 @@ impl State {
         let again: Vec<Logged> = self.log.iter().rev().take_while(|logged| logged.at >= from).cloned().collect();
         let now = self.now();
         for (index, logged) in again.iter().rev().enumerate() {
-            self.usage += 1;
+            self.own.usage += 1;
             line.deliver(logged, None, now);
             if index % 10 == 3 {
                 line.deliver(logged, None, now);
@@ -45,7 +45,7 @@ impl State {
         let within: Vec<Logged> =
             self.log.iter().filter(|logged| logged.at >= from && logged.at <= to).cloned().collect();
         for logged in within {
-            self.usage += 1;
+            self.own.usage += 1;
             line.deliver(&logged, None, now);
         }
         line.end(Piece::End, now, "the window is over");
@@ -97,7 +97,7 @@ impl State {
             })
             .collect();
         let page = &found[..found.len().min(max)];
-        self.usage += page.len() as u64;
+        self.own.usage += page.len() as u64;
         Ok(answers::json(200, &page_of(page, &asked, found.len() > max)))
     }
 
@@ -106,7 +106,7 @@ impl State {
         let now = self.now();
         let (mut template, mut places) = (Vec::new(), Vec::new());
         let wanted = FLOOD_ID.to_string();
-        let Wants::V2(asked) = &line.wants else { return };
+        let Wants::V2(asked) = &line.reader.wants else { return };
         for index in 0..FLOOD_WRITE {
             let mut post = Post::make(self.settings.seed, index, now);
             post.id = FLOOD_ID;

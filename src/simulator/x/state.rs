@@ -1,25 +1,22 @@
-//! Everything that this X knows: rules, posts, connections, windows.
+//! What this X knows of the account, rules, posts, windows, and how each stream is told of it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::mpsc::UnboundedSender;
 
-use super::Settings;
-use super::answers;
-use super::faults::{Fault, Faults};
-use super::line::Out;
+use super::faults::Fault;
 use super::post::{Asked, Post};
 use super::rules::{Filter, Rule};
-use crate::simulator::server::Reply;
+use super::{Settings, answers, endpoints};
+use crate::simulator::line::Out;
+use crate::simulator::server::{Answer, Reply, Request};
 use crate::simulator::stream::Piece;
+use crate::simulator::upstream::{self, HUGE, Kind, Shared};
 
-/// How many posts are remembered.
-const LOG_MAX: usize = 2_000_000;
-
-/// A line of 10 MB.
-const HUGE: usize = 10_000_000;
+pub(super) type State = upstream::State<Account>;
+pub(super) type Line = upstream::Line<Account>;
 
 /// What becomes of a connection too many: the documentation of X says both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,21 +52,6 @@ pub struct Logged {
     pub(super) matching: Vec<(String, Option<String>)>,
 }
 
-/// A connection, as a test sees it.
-#[derive(Debug, Clone)]
-pub struct Connection {
-    /// X's id for it.
-    pub id: String,
-    /// What was asked for.
-    pub query: Vec<(String, String)>,
-    /// When it was accepted.
-    pub opened_at: DateTime<Utc>,
-    /// When it ended, as far as X has noticed.
-    pub closed_at: Option<DateTime<Utc>>,
-    /// Why.
-    pub why: Option<String>,
-}
-
 /// What a stream brings, and in which form.
 pub(super) enum Wants {
     /// What matches the account's rules.
@@ -82,69 +64,80 @@ pub(super) enum Wants {
     },
 }
 
-pub(super) struct Line {
-    pub(super) connection: Connection,
+/// Who reads a stream.
+pub struct Reader {
+    /// X's id for the connection.
+    pub(super) id: String,
     pub(super) wants: Wants,
-    pub(super) sender: UnboundedSender<Out>,
     /// It replays a window and gets nothing new.
     pub(super) is_replay: bool,
 }
 
-pub(super) struct State {
-    pub(super) settings: Settings,
+/// What X knows of the account beside the log of posts.
+pub struct Account {
     pub(super) rules: Vec<StoredRule>,
-    pub(super) log: VecDeque<Logged>,
-    pub(super) lines: Vec<Line>,
-    pub(super) faults: Faults,
-    pub(super) refusals: VecDeque<Reply>,
-    pub(super) flood: Option<u64>,
     pub(super) usage: u64,
     pub(super) credits_gone: bool,
     /// Those of signed requests.
     pub(super) nonces: HashSet<String>,
     windows: HashMap<&'static str, (DateTime<Utc>, u64)>,
-    number: u64,
     next_rule: u64,
     next_line: u64,
 }
 
-impl State {
-    pub(super) fn new(settings: Settings) -> Self {
+impl Kind for Account {
+    type Settings = Settings;
+    type Fault = Fault;
+    type Logged = Logged;
+    type Reader = Reader;
+
+    fn new(_: &Settings) -> Self {
         Self {
-            settings,
             rules: Vec::new(),
-            log: VecDeque::new(),
-            lines: Vec::new(),
-            faults: Faults::default(),
-            refusals: VecDeque::new(),
-            flood: None,
             usage: 0,
             credits_gone: false,
             nonces: HashSet::new(),
             windows: HashMap::new(),
-            number: 0,
             next_rule: 1_165_037_377_523_306_496,
             next_line: 1,
         }
     }
 
-    pub(super) fn now(&self) -> DateTime<Utc> {
-        (self.settings.clock)()
+    fn settings(seed: u64, every: Duration) -> Settings {
+        Settings { seed, every: Some(every), ..Settings::default() }
     }
 
-    pub(super) fn next_number(&mut self) -> u64 {
-        self.number += 1;
-        self.number
+    fn every(settings: &Settings) -> Option<Duration> {
+        settings.every
     }
 
+    fn now(settings: &Settings) -> DateTime<Utc> {
+        (settings.clock)()
+    }
+
+    fn answer(state: &Shared<Self>, request: &Request) -> Answer {
+        endpoints::answer(state, request)
+    }
+
+    fn publish_next(state: &mut State) {
+        state.publish_any();
+    }
+
+    fn fault_now(state: &mut State, fault: Fault) {
+        let now = state.now();
+        state.open_lines().for_each(|line| line.go_wrong(fault, Vec::new(), now));
+    }
+}
+
+impl State {
     pub(super) fn next_rule_id(&mut self) -> String {
-        self.next_rule += 1;
-        self.next_rule.to_string()
+        self.own.next_rule += 1;
+        self.own.next_rule.to_string()
     }
 
     pub(super) fn next_line_id(&mut self) -> String {
-        self.next_line += 1;
-        format!("{:08x}-0000-4000-8000-{:012x}", self.next_line, self.next_line)
+        self.own.next_line += 1;
+        format!("{0:08x}-0000-4000-8000-{0:012x}", self.own.next_line)
     }
 
     pub(super) fn add_foreign(&mut self, value: &str, tag: Option<&str>) -> String {
@@ -157,14 +150,14 @@ impl State {
             active_at,
             parsed: Arc::new(parsed),
         };
-        self.rules.push(rule);
+        self.own.rules.push(rule);
         id
     }
 
     /// Counts a request; the answer when it is one too many, and how the window stands.
     pub(super) fn count_request(&mut self, name: &'static str, limit: u64) -> (Option<Reply>, u64, DateTime<Utc>) {
         let now = self.now();
-        let window = self.windows.entry(name).or_insert((now, 0));
+        let window = self.own.windows.entry(name).or_insert((now, 0));
         if now - window.0 >= TimeDelta::minutes(15) {
             *window = (now, 0);
         }
@@ -178,12 +171,12 @@ impl State {
     /// Whether any rule is in force.
     pub(super) fn has_rules(&self) -> bool {
         let now = self.now();
-        self.rules.iter().any(|rule| rule.active_at <= now)
+        self.own.rules.iter().any(|rule| rule.active_at <= now)
     }
 
     fn matching(&self, post: &Post) -> Vec<(String, Option<String>)> {
         let now = self.now();
-        let rules = self.rules.iter().filter(|rule| rule.active_at <= now && rule.parsed.matches(post));
+        let rules = self.own.rules.iter().filter(|rule| rule.active_at <= now && rule.parsed.matches(post));
         rules.map(|rule| (rule.id.clone(), rule.tag.clone())).collect()
     }
 
@@ -198,10 +191,7 @@ impl State {
         let (id, matching) = (post.id, self.matching(&post));
         let logged = Logged { id, at: self.now(), post: Arc::new(post), matching };
         if !logged.matching.is_empty() {
-            self.log.push_back(logged.clone());
-            if self.log.len() > LOG_MAX {
-                self.log.pop_front();
-            }
+            self.remember(logged.clone());
         }
         self.notice_gone();
         let now = self.now();
@@ -209,77 +199,23 @@ impl State {
         // A fault goes with a post that somebody gets.
         let fault = if wanting.is_empty() { None } else { self.faults.next() };
         for line in &mut wanting {
-            self.usage += 1;
+            self.own.usage += 1;
             line.deliver(&logged, fault, now);
         }
         id
     }
 
-    pub(super) fn say(&self, json: &str) {
-        for line in self.lines.iter().filter(|line| line.is_open()) {
-            line.say(json);
-        }
-    }
-
-    pub(super) fn send_raw(&mut self, bytes: &[u8]) {
-        for line in self.lines.iter().filter(|line| line.is_open()) {
-            line.send(Out::Message(bytes.to_vec()));
-        }
-    }
-
-    pub(super) fn fault_now(&mut self, fault: Fault) {
-        let now = self.now();
-        for line in self.lines.iter_mut().filter(|line| line.is_open()) {
-            line.go_wrong(fault, Vec::new(), now);
-        }
-    }
-
-    /// Notices clients that have gone away.
-    pub(super) fn notice_gone(&mut self) {
-        let now = self.now();
-        for line in &mut self.lines {
-            if line.connection.closed_at.is_none() && line.sender.is_closed() {
-                line.close(now, "the client went away");
-            }
-        }
-    }
-
-    pub(super) fn connections(&mut self) -> Vec<Connection> {
-        self.notice_gone();
-        self.lines.iter().map(|line| line.connection.clone()).collect()
-    }
-
     /// The streams that count against the limit.
-    pub(super) fn open_lines(&mut self) -> Vec<&mut Line> {
-        self.notice_gone();
-        self.lines.iter_mut().filter(|line| !line.is_replay && line.is_open()).collect()
+    pub(super) fn counted_lines(&mut self) -> impl Iterator<Item = &mut Line> {
+        self.open_lines().filter(|line| !line.reader.is_replay)
     }
 }
 
 impl Line {
-    pub(super) fn is_open(&self) -> bool {
-        self.connection.closed_at.is_none() && !self.sender.is_closed()
-    }
-
-    pub(super) fn send(&self, out: Out) {
-        // A client that is gone is noticed elsewhere.
-        self.sender.send(out).ok();
-    }
-
-    pub(super) fn close(&mut self, now: DateTime<Utc>, why: &str) {
-        self.connection.closed_at = Some(now);
-        self.connection.why = Some(why.to_owned());
-    }
-
-    pub(super) fn end(&mut self, piece: Piece, now: DateTime<Utc>, why: &str) {
-        self.send(Out::End(piece));
-        self.close(now, why);
-    }
-
     /// Whether it is to get this post.
     fn wants(&self, logged: &Logged) -> bool {
-        let is_meant = match &self.wants {
-            Wants::V2(_) => !logged.matching.is_empty() && !self.is_replay,
+        let is_meant = match &self.reader.wants {
+            Wants::V2(_) => !logged.matching.is_empty() && !self.reader.is_replay,
             Wants::V11 { filter, .. } => filter.matches(&logged.post),
         };
         is_meant && self.is_open()
@@ -287,22 +223,22 @@ impl Line {
 
     /// Sends a post as it is, or with what goes wrong.
     pub(super) fn deliver(&mut self, logged: &Logged, fault: Option<Fault>, now: DateTime<Utc>) {
-        let message = match &self.wants {
+        let message = match &self.reader.wants {
             Wants::V2(asked) => logged.post.v2(asked, &logged.matching),
             Wants::V11 { .. } => logged.post.v11(),
         };
         let line = self.framed(&message);
-        let is_v2 = matches!(self.wants, Wants::V2(_));
+        let is_v2 = matches!(self.reader.wants, Wants::V2(_));
         match fault {
-            None => self.send(Out::Message(line)),
+            None => self.write(line),
             // These are about what only v2 has.
             Some(Fault::PartialError | Fault::NumericIds | Fault::NullTag | Fault::BareLineFeed) if !is_v2 => {
-                self.send(Out::Message(line));
+                self.write(line);
             }
             Some(Fault::PartialError) => {
                 let error = r#","errors":[{"value":"1","detail":"Could not find tweet with referenced_tweets.id: [1].","title":"Not Found Error","resource_type":"tweet","parameter":"referenced_tweets.id","resource_id":"1","type":"https://api.x.com/2/problems/resource-not-found"}]}"#;
                 let open = message.strip_suffix('}').unwrap_or(&message);
-                self.send(Out::Message(format!("{open}{error}\r\n").into_bytes()));
+                self.write(format!("{open}{error}\r\n").into_bytes());
             }
             Some(Fault::NumericIds) => {
                 let id = logged.id;
@@ -314,10 +250,10 @@ impl Line {
                     tags.fold(message, |message, tag| message.replace(&format!("\"tag\":\"{tag}\""), "\"tag\":null"));
                 self.say(&nulled);
             }
-            Some(Fault::BareLineFeed) => self.send(Out::Message(format!("{message}\n").into_bytes())),
+            Some(Fault::BareLineFeed) => self.write(format!("{message}\n").into_bytes()),
             Some(Fault::Twice) => {
-                self.send(Out::Message(line.clone()));
-                self.send(Out::Message(line));
+                self.write(line.clone());
+                self.write(line);
             }
             Some(fault) => self.go_wrong(fault, line, now),
         }
@@ -325,30 +261,24 @@ impl Line {
 
     /// A message as it goes over the wire. A length counts bytes, and the line end with them.
     fn framed(&self, message: &str) -> Vec<u8> {
-        match self.wants {
+        match self.reader.wants {
             Wants::V11 { is_delimited: true, .. } => format!("{}\r\n{message}\r\n", message.len() + 2).into_bytes(),
             _ => format!("{message}\r\n").into_bytes(),
         }
     }
 
     pub(super) fn say(&self, message: &str) {
-        self.send(Out::Message(self.framed(message)));
+        self.write(self.framed(message));
     }
 
     /// Something goes wrong, with a post at hand or without.
-    pub(super) fn go_wrong(&mut self, fault: Fault, line: Vec<u8>, now: DateTime<Utc>) {
+    fn go_wrong(&mut self, fault: Fault, line: Vec<u8>, now: DateTime<Utc>) {
         let half = || if line.is_empty() { b"{\"data\":".to_vec() } else { line[..line.len() / 2].to_vec() };
         match fault {
-            Fault::TornClose => {
-                self.send(Out::Torn(half(), Piece::Close));
-                return self.close(now, "torn");
-            }
-            Fault::TornReset => {
-                self.send(Out::Torn(half(), Piece::Reset));
-                return self.close(now, "reset");
-            }
+            Fault::TornClose => return self.tear(half(), Piece::Close, now, "torn"),
+            Fault::TornReset => return self.tear(half(), Piece::Reset, now, "reset"),
             Fault::HalfOpen => return self.end(Piece::Hang, now, "half-open"),
-            Fault::OnlyKeepAlives => return self.send(Out::OnlyKeepAlives),
+            Fault::OnlyKeepAlives => return self.send(Out::OnlyQuiet),
             _ => {}
         }
         let before: Vec<u8> = match fault {
@@ -363,16 +293,13 @@ impl Line {
             Fault::KeepAlives => b"\r\n".repeat(5),
             _ => Vec::new(),
         };
-        for bytes in [before, line] {
-            if !bytes.is_empty() {
-                self.send(Out::Message(bytes));
-            }
-        }
+        self.write(before);
+        self.write(line);
         match fault {
             Fault::End => self.end(Piece::End, now, "ended in order"),
             Fault::Disconnect(kind) | Fault::BareDisconnect(kind) => {
                 let is_wrapped = matches!(fault, Fault::Disconnect(_));
-                self.send(Out::Message(answers::disconnect(kind, is_wrapped)));
+                self.write(answers::disconnect(kind, is_wrapped));
                 self.end(Piece::End, now, kind);
             }
             _ => {}

@@ -38,7 +38,7 @@ pub(super) fn list_rules(state: &mut State, query: &[(String, String)]) -> Resul
     let from = get("pagination_token").and_then(|token| token.trim_start_matches('t').parse().ok()).unwrap_or(0_usize);
     let ids: Option<Vec<&str>> = get("ids").map(|ids| ids.split(',').collect());
     let wanted: Vec<&StoredRule> =
-        state.rules.iter().filter(|rule| ids.as_ref().is_none_or(|ids| ids.contains(&rule.id.as_str()))).collect();
+        state.own.rules.iter().filter(|rule| ids.as_ref().is_none_or(|ids| ids.contains(&rule.id.as_str()))).collect();
     let page: Vec<Value> = wanted.iter().skip(from).take(max).map(|rule| rule_json(rule)).collect();
     let mut body = json!({ "meta": { "sent": sent(state), "result_count": page.len() } });
     if from + page.len() < wanted.len() {
@@ -86,7 +86,7 @@ pub(super) fn change_rules(state: &mut State, request: &Request, query: &[(Strin
         (Some(add), None) => Ok(add_rules(state, add, is_dry)),
         (None, Some(delete)) => Ok(delete_rules(state, &delete, is_dry)),
         (None, None) if is_set("delete_all") => {
-            let all = Delete { ids: state.rules.iter().map(|rule| rule.id.clone()).collect(), values: Vec::new() };
+            let all = Delete { ids: state.own.rules.iter().map(|rule| rule.id.clone()).collect(), values: Vec::new() };
             Ok(delete_rules(state, &all, is_dry))
         }
         _ => Err(Box::new(answers::invalid("body", "", "either add or delete is wanted"))),
@@ -97,12 +97,12 @@ fn add_rules(state: &mut State, add: Vec<NewRule>, is_dry: bool) -> Reply {
     let active_at = state.now() + TimeDelta::from_std(state.settings.activation).unwrap_or_default();
     let (mut created, mut errors) = (Vec::new(), Vec::new());
     for NewRule { value, tag } in add {
-        let known = state.rules.iter().chain(&created).find(|rule: &&StoredRule| rule.value == value);
+        let known = state.own.rules.iter().chain(&created).find(|rule: &&StoredRule| rule.value == value);
         if let Some(known) = known {
             errors.push(answers::rule_error(&value, "duplicate-rules", "DuplicateRule", None, Some(&known.id)));
             continue;
         }
-        if state.rules.len() + created.len() >= state.settings.rules_max {
+        if state.own.rules.len() + created.len() >= state.settings.rules_max {
             let detail = format!("Rule cap of {} reached", state.settings.rules_max);
             errors.push(answers::rule_error(&value, "rule-cap", "RulesCapExceeded", Some(&detail), None));
             continue;
@@ -129,17 +129,17 @@ fn add_rules(state: &mut State, add: Vec<NewRule>, is_dry: bool) -> Reply {
         body["errors"] = Value::Array(errors);
     }
     if !is_dry {
-        state.rules.extend(created);
+        state.own.rules.extend(created);
     }
     answers::json(201, &body)
 }
 
 fn delete_rules(state: &mut State, delete: &Delete, is_dry: bool) -> Reply {
     let is_meant = |rule: &StoredRule| delete.ids.contains(&rule.id) || delete.values.contains(&rule.value);
-    let deleted = state.rules.iter().filter(|rule| is_meant(rule)).count();
+    let deleted = state.own.rules.iter().filter(|rule| is_meant(rule)).count();
     let asked = delete.ids.len() + delete.values.len();
     if !is_dry {
-        state.rules.retain(|rule| !is_meant(rule));
+        state.own.rules.retain(|rule| !is_meant(rule));
     }
     let summary = json!({ "deleted": deleted, "not_deleted": asked.saturating_sub(deleted) });
     answers::json(200, &json!({ "meta": { "sent": sent(state), "summary": summary } }))
@@ -147,7 +147,7 @@ fn delete_rules(state: &mut State, delete: &Delete, is_dry: bool) -> Reply {
 
 /// Caps are strings, as X writes them.
 pub(super) fn counts(state: &State) -> Reply {
-    let (cap, count) = (state.settings.rules_max.to_string(), state.rules.len());
+    let (cap, count) = (state.settings.rules_max.to_string(), state.own.rules.len());
     answers::json(
         200,
         &json!({ "data": {

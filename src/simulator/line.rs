@@ -1,4 +1,4 @@
-//! One stream's way to the socket: comments while it is quiet, chunks in any split, gzip.
+//! One stream's way to the socket: signs of life while it is quiet, chunks in any split, gzip.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::simulator::stream::{Maker, Piece};
+use super::stream::{Maker, Piece};
 
 /// How long a stream that comes in drops waits between two of them.
 const DRIP_EVERY: Duration = Duration::from_millis(2);
@@ -17,10 +17,10 @@ const DRIP_EVERY: Duration = Duration::from_millis(2);
 /// How a stream's bytes become chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Coding {
-    /// Each event is a chunk.
+    /// Each message is a chunk.
     #[default]
     Whole,
-    /// Chunks of random sizes that have nothing to do with events: parts of one, or several.
+    /// Chunks of random sizes that have nothing to do with messages: parts of one, or several.
     Random,
     /// A byte at a time.
     Bytes,
@@ -31,23 +31,32 @@ pub enum Coding {
 /// What a stream is told to do.
 #[derive(Debug, Clone)]
 pub(super) enum Out {
-    /// Some of it.
+    /// Some of it: a message with its end.
     Bytes(Vec<u8>),
-    /// So many chunks of prepared events.
+    /// So many chunks of prepared messages.
     Flood(Maker, u64),
     /// This, in the middle of a chunk, and the end.
     Torn(Vec<u8>, Piece),
     /// The end.
     End(Piece),
-    /// From now on only comments.
-    OnlyComments,
+    /// From now on only signs of life.
+    OnlyQuiet,
+}
+
+/// The sign of life on a quiet stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quiet {
+    pub(super) text: &'static str,
+    pub(super) every: Duration,
+    /// By how much it may be late, at the most, where that is left to chance.
+    pub(super) late: Option<Duration>,
 }
 
 /// How a stream is written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Manner {
-    /// What is said on a quiet stream, and how often.
-    pub(super) comment: Option<(&'static str, Duration)>,
+    /// `None` for one that says nothing while it is quiet.
+    pub(super) quiet: Option<Quiet>,
     pub(super) coding: Coding,
     pub(super) gzip: bool,
     /// gzip is never flushed: nothing comes out for a long time.
@@ -64,24 +73,20 @@ pub(super) fn start(manner: Manner) -> (UnboundedSender<Out>, UnboundedReceiver<
 }
 
 async fn run(manner: Manner, mut outs: UnboundedReceiver<Out>, pieces: UnboundedSender<Piece>) {
-    let comment = manner.comment;
     let mut writer = Writer {
         encoder: manner.gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast())),
-        random: StdRng::seed_from_u64(manner.seed),
         manner,
+        random: StdRng::seed_from_u64(manner.seed),
         held: Vec::new(),
         pieces,
     };
     let mut is_muted = false;
     loop {
+        let late = manner.quiet.and_then(|quiet| quiet.late).map(|late| late.mul_f64(writer.random.random()));
         let quiet = async {
-            match comment {
-                Some((text, every)) => {
-                    tokio::time::sleep(every).await;
-                    text
-                }
-                None => std::future::pending().await,
-            }
+            let Some(quiet) = manner.quiet else { return std::future::pending().await };
+            tokio::time::sleep(quiet.every + late.unwrap_or_default()).await;
+            quiet.text
         };
         let out = tokio::select! {
             out = outs.recv() => match out {
@@ -89,15 +94,14 @@ async fn run(manner: Manner, mut outs: UnboundedReceiver<Out>, pieces: Unbounded
                 None => return,
             },
             text = quiet => {
-                writer.write(text.as_bytes());
-                writer.let_go();
+                writer.write(text.into(), true);
                 continue;
             }
             () = writer.pieces.closed() => return,
         };
         match out {
             Out::Bytes(_) if is_muted => {}
-            Out::Bytes(bytes) => writer.write(&bytes),
+            Out::Bytes(bytes) => writer.write(bytes, false),
             Out::Flood(maker, count) => writer.send(Piece::Flood(maker, count)),
             Out::Torn(bytes, end) => {
                 writer.let_go();
@@ -110,7 +114,7 @@ async fn run(manner: Manner, mut outs: UnboundedReceiver<Out>, pieces: Unbounded
                 writer.send(end);
                 return;
             }
-            Out::OnlyComments => is_muted = true,
+            Out::OnlyQuiet => is_muted = true,
         }
     }
 }
@@ -130,11 +134,12 @@ impl Writer {
         self.pieces.send(piece).ok();
     }
 
-    fn write(&mut self, bytes: &[u8]) {
+    /// Writes a message. Nothing is held back behind a sign of life, which would be none then.
+    fn write(&mut self, bytes: Vec<u8>, is_sign_of_life: bool) {
         let bytes = match &mut self.encoder {
-            None => bytes.to_vec(),
+            None => bytes,
             Some(encoder) => {
-                encoder.write_all(bytes).expect("invariant: a Vec takes everything");
+                encoder.write_all(&bytes).expect("invariant: a Vec takes everything");
                 if !self.manner.unflushed {
                     encoder.flush().expect("invariant: a Vec takes everything");
                 }
@@ -152,7 +157,7 @@ impl Writer {
             }
             Coding::Random => {
                 self.held.extend(bytes);
-                if self.random.random_bool(0.7) {
+                if is_sign_of_life || self.random.random_bool(0.7) {
                     self.let_go();
                 }
             }
