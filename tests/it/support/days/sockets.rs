@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -34,8 +35,19 @@ pub async fn keep_door<U: Upstream>(world: &Arc<Mutex<World<U>>>, address: Socke
     if is_gone && is_listening {
         close(world).await;
     } else if !is_gone && !is_listening {
-        accept(world, TcpListener::bind(address).await.unwrap());
+        accept(world, bind_again(address).await);
     }
+}
+
+/// Between its fork and its program a process that another test starts has the listener that was closed here: it is waited for.
+async fn bind_again(address: SocketAddr) -> TcpListener {
+    for _ in 0..10_000 {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => std::thread::sleep(Duration::from_millis(1)),
+            listener => return listener.unwrap(),
+        }
+    }
+    panic!("{address} is not free");
 }
 
 /// Stops listening.
