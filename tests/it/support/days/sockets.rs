@@ -13,6 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::frames;
 use super::net::{Asked, Door, Out, Reply};
 use super::{Upstream, World, lock};
+use crate::support::tap::pause;
 
 static DAYS: AtomicU32 = AtomicU32::new(0);
 
@@ -43,7 +44,7 @@ pub async fn keep_door<U: Upstream>(world: &Arc<Mutex<World<U>>>, address: Socke
 async fn bind_again(address: SocketAddr) -> TcpListener {
     for _ in 0..10_000 {
         match TcpListener::bind(address).await {
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => std::thread::sleep(Duration::from_millis(1)),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => pause(Duration::from_millis(1)),
             listener => return listener.unwrap(),
         }
     }
