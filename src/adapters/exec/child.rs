@@ -205,3 +205,23 @@ async fn listen(error: impl AsyncBufRead + Unpin, source: String, said: Said, en
         said.push_back(text);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    /// A busy machine comes late to what a program said, and somebody else may keep the pipe for ever.
+    #[tokio::test]
+    async fn what_is_there_is_heard_once_it_is_enough() {
+        let (mut program, pipe) = tokio::io::duplex(1 << 20);
+        let text: String = (1..=5_000).map(|number| format!("word {number}\n")).collect();
+        program.write_all(text.as_bytes()).await.unwrap();
+        let (said, enough) = (Said::default(), CancellationToken::new());
+        enough.cancel();
+        listen(BufReader::new(pipe), "s".to_owned(), Arc::clone(&said), enough).await;
+        assert_eq!(said.lock().unwrap().back().map(String::as_str), Some("word 5000"));
+        drop(program);
+    }
+}
