@@ -11,17 +11,21 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::config::Durability;
 use crate::fs::Fs;
-use crate::sinks::segments::{Damage, Known, Recovered, Saved, Segments, Spec, StepError};
+use crate::sinks::segments::{Damage, Kept, Known, Recovered, Saved, Segments, Spec, StepError};
 
 use super::format;
 use super::state::{Change, State, StateLog};
 
 /// The folder of tapline's own files in the data folder.
 pub const OWN_DIR: &str = ".tapline";
+
+/// How the names of the streams of rejects begin.
+pub const REJECTED: &str = "_rejected/";
 
 /// How often a stream's part of a group may fail before the disk is called broken. It is counted for each stream:
 /// several files that fail once each are not a disk that takes nothing.
@@ -40,6 +44,37 @@ pub fn source_key(source: &str) -> String {
 /// The key of the ids that recovery kept for a source.
 pub fn kept_key(source: &str) -> String {
     format!("kept/{source}")
+}
+
+/// The key of what recovery kept for a source and no count has yet.
+pub fn uncounted_key(source: &str) -> String {
+    format!("uncounted/{source}")
+}
+
+/// Lines that recovery kept: the counts that were saved before them do not have them. The first commit of their source's
+/// driver counts them, and takes this away in the same frame.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Uncounted {
+    /// Records in the source's stream.
+    pub records: u64,
+    /// Lines in its stream of rejects.
+    pub rejects: u64,
+    /// When the last of the records was observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<DateTime<Utc>>,
+}
+
+impl Uncounted {
+    /// Takes up one line of a stream. The ledger and what else tapline tells of itself is counted nowhere.
+    fn add(&mut self, stream: &str, kept: &Kept) {
+        if stream.starts_with(REJECTED) {
+            self.rejects += 1;
+        } else if !stream.starts_with('_') {
+            self.records += 1;
+            self.last_at = kept.observed_at.parse().ok();
+        }
+    }
 }
 
 /// How the keys begin of what a source's adapter saves in parts, beside its cursor.
@@ -147,22 +182,29 @@ impl Commits {
         if let Some(now) = recovered.saved.filter(|now| Some(*now) != saved) {
             self.state.insert(key, Some(raw(&now)));
         }
-        self.remember_kept(&recovered);
+        self.remember_kept(&name, &recovered);
         Ok(Found { kept_lines: recovered.kept.len(), cut_bytes: recovered.cut_bytes, damage: recovered.damage })
     }
 
     /// Kept lines are committed from now on, though the cursors before them are old: their ids go into the same frame,
     /// so that what upstream sends again is recognised, however often the process dies before it does.
-    fn remember_kept(&mut self, recovered: &Recovered) {
-        let mut by_source: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    fn remember_kept(&mut self, stream: &str, recovered: &Recovered) {
+        let mut by_source: BTreeMap<&str, Vec<&Kept>> = BTreeMap::new();
         for kept in &recovered.kept {
-            by_source.entry(&kept.source).or_default().push(kept.id.clone());
+            by_source.entry(&kept.source).or_default().push(kept);
         }
-        for (source, ids) in by_source {
+        for (source, lines) in by_source {
             let key = kept_key(source);
             let mut all: Vec<String> = self.get(&key).unwrap_or_default();
-            all.extend(ids);
+            all.extend(lines.iter().map(|kept| kept.id.clone()));
             self.state.insert(key, Some(raw(&all)));
+            let key = uncounted_key(source);
+            let before: Uncounted = self.get(&key).unwrap_or_default();
+            let mut uncounted = before.clone();
+            lines.iter().for_each(|kept| uncounted.add(stream, kept));
+            if uncounted != before {
+                self.state.insert(key, Some(raw(&uncounted)));
+            }
         }
     }
 

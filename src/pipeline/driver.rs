@@ -4,12 +4,12 @@
 //! one without) until told to stop, close the books. Whatever the loop brings goes to the writer in one piece: lines,
 //! rejects, ledger entries and the cursor after them, committed together.
 
+mod kept;
 mod poll;
 mod seen;
 mod stream;
 mod tally;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,10 +30,11 @@ use crate::sinks::segments::Spec;
 use crate::source::{Batch, Note, Source};
 use crate::units::{Size, Span};
 
-use super::commit::{Append, kept_key, part_prefix, source_key};
+use super::commit::{Append, REJECTED, part_prefix, source_key};
 use super::ledger::{self, Book};
 use super::schedule::Scheduler;
 use super::writer::{Ended, Status, Writer};
+use kept::Kept;
 use seen::Seen;
 use tally::{State, Tally};
 
@@ -42,9 +43,6 @@ const CALL_MAX: Duration = Duration::from_mins(5);
 
 /// Who waits longer for the writer has a slow disk.
 const SLOW: Duration = Duration::from_secs(1);
-
-/// Ids that recovery kept are remembered for this long. By then an upstream has sent again what it ever will.
-const KEPT_FOR: Duration = Duration::from_mins(10);
 
 /// What changed upstream is kept at most so often, of each source.
 const CHANGE_EVERY: Duration = Duration::from_mins(10);
@@ -72,12 +70,6 @@ struct Saved {
     tally: Tally,
 }
 
-/// Ids that stand in the files though the saved cursor is before them, and how long they are remembered.
-struct KeptIds {
-    ids: HashSet<String>,
-    until: Instant,
-}
-
 /// Why a driver ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -103,7 +95,7 @@ pub struct Driver {
     changed_at: Option<Instant>,
     ledger: Arc<str>,
     saved: Saved,
-    kept: Option<KeptIds>,
+    kept: Kept,
     /// The last ids, of a source whose upstream may send them again.
     seen: Option<Seen>,
     /// The last lines waited long for the writer, which has been said.
@@ -130,7 +122,7 @@ impl Streams {
         let records = config.output.stream.as_deref().map_or_else(|| Arc::clone(&config.name), Arc::from);
         Self {
             records,
-            rejected: format!("_rejected/{}", config.name).into(),
+            rejected: format!("{REJECTED}{}", config.name).into(),
             changed: format!("{CHANGED}{}", config.name).into(),
         }
     }
@@ -150,10 +142,12 @@ impl Driver {
     ) -> anyhow::Result<Self> {
         let source = &config.name;
         let saved: Option<Saved> = read(&writer, &source_key(source)).await?;
-        let kept: Option<HashSet<String>> = read(&writer, &kept_key(source)).await?;
-        let kept = kept.map(|ids| KeptIds { ids, until: Instant::now() + KEPT_FOR });
+        let kept = Kept::read(&writer, source).await?;
         let mut saved = saved.unwrap_or_default();
         saved.book.restored();
+        if let Some(uncounted) = &kept.uncounted {
+            saved.tally.take_up(uncounted);
+        }
         let streams = Streams::of(&config);
         let seen = if config.settings.replays() { Some(read_back(&config, &streams, &writer).await?) } else { None };
         Ok(Self {
@@ -211,7 +205,7 @@ impl Driver {
         let state = self.writer.state(&*prefix).await?;
         let number = |key: &str| key.strip_prefix(&prefix)?.parse().ok();
         let parts = state.into_iter().filter_map(|(key, part)| Some((number(&key)?, part))).collect();
-        let written = self.kept.iter().flat_map(|kept| &kept.ids).cloned().collect();
+        let written = self.kept.ids().iter().cloned().collect();
         Ok(Recall { parts, written })
     }
 
@@ -266,7 +260,7 @@ impl Driver {
         let mut rejects = Vec::new();
         for (ordinal, reject) in batch.rejects.iter().enumerate() {
             let record = self.normaliser.rejected(reject, moment, ordinal, observed_at);
-            if !self.was_kept(&record.id) {
+            if !self.kept.take(&record.id) {
                 record.write_line(&mut rejects);
                 self.saved.tally.rejects += 1;
             }
@@ -284,7 +278,7 @@ impl Driver {
     /// Whether a record is not in the files yet.
     fn is_new(&mut self, id: &str) -> bool {
         // Both are asked: each has to learn of it.
-        let was_kept = self.was_kept(id);
+        let was_kept = self.kept.take(id);
         self.seen.as_mut().is_none_or(|seen| seen.is_new(id)) && !was_kept
     }
 
@@ -316,14 +310,10 @@ impl Driver {
         Some(line)
     }
 
-    fn was_kept(&mut self, id: &str) -> bool {
-        self.kept.as_mut().is_some_and(|kept| kept.ids.remove(id))
-    }
-
     /// Hands a piece to the writer, with the ledger entries that are ready and with the state after it.
     async fn append(&mut self, mut append: Append) -> Result<u64, Ended> {
         let committed = *self.writer.committed().borrow();
-        let is_kept = |id: &str| self.kept.as_ref().is_some_and(|kept| kept.ids.contains(id));
+        let is_kept = |id: &str| self.kept.ids().contains(id);
         let entries = self.saved.book.take_ready(committed, &self.normaliser, is_kept);
         if !entries.is_empty() {
             append.lines.push((Arc::clone(&self.ledger), entries));
@@ -331,7 +321,7 @@ impl Driver {
         let source = &self.config.name;
         let state = to_raw_value(&self.saved).expect("invariant: the saved state is our own type");
         append.state.push((source_key(source), Some(state)));
-        self.forget_kept(&mut append);
+        append.state.extend(self.kept.changes(source));
         let began = Instant::now();
         let number = self.writer.append(append).await?;
         self.saved.book.saved(number);
@@ -350,14 +340,6 @@ impl Driver {
             self.saved.book.note("slow_disk", &json!({ "waited_seconds": seconds }), self.context.now());
         }
         self.is_slow = is_slow;
-    }
-
-    /// Forgets the kept ids for good once upstream cannot send them again.
-    fn forget_kept(&mut self, append: &mut Append) {
-        if self.kept.as_ref().is_some_and(|kept| kept.ids.is_empty() || Instant::now() >= kept.until) {
-            self.kept = None;
-            append.state.push((kept_key(&self.config.name), None));
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use crate::normalise::Normaliser;
+use crate::pipeline::commit::REJECTED;
 use crate::pipeline::commit::source_key;
 use crate::pipeline::coverage::entry::Entry;
 use crate::pipeline::coverage::intervals::Interval;
@@ -18,9 +19,6 @@ use crate::record::{Line, time_text};
 use super::committed::Committed;
 use super::saved::SavedSource;
 use count::Counter;
-
-/// The stream of the rejects of a source.
-const REJECTED: &str = "_rejected/";
 
 /// Everything that is known of one source.
 #[derive(Debug)]

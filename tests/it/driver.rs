@@ -17,6 +17,7 @@ use tapline::pipeline::driver::{Driver, End, Streams};
 use tapline::pipeline::ledger;
 use tapline::pipeline::schedule::Scheduler;
 use tapline::pipeline::writer::{Options, Writer, WriterThread};
+use tapline::report::committed::Committed;
 use tapline::sinks::segments::Spec;
 use tapline::source::{Batch, Budget, Note, Opener, Outcome, Source, SourceError};
 use tokio_util::sync::CancellationToken;
@@ -215,11 +216,9 @@ pub(crate) async fn drive(dir: &Path, script: &Script, every: Option<Duration>) 
     drive_on(Arc::new(Disk), dir, script, every).await
 }
 
-/// The same on another disk.
-pub(crate) async fn drive_on(fs: Arc<dyn Fs>, dir: &Path, script: &Script, every: Option<Duration>) -> End {
-    let (writer, thread) = start_writer(fs, dir);
-    let config = Arc::new(config(script, every));
-    let streams = Streams::of(&config);
+/// Opens the streams of a source.
+async fn open_streams(writer: &Writer, config: &SourceConfig) {
+    let streams = Streams::of(config);
     for name in [streams.records, streams.rejected, ledger::STREAM.into()] {
         let spec = Spec {
             name,
@@ -231,6 +230,13 @@ pub(crate) async fn drive_on(fs: Arc<dyn Fs>, dir: &Path, script: &Script, every
         };
         writer.open(spec).await.unwrap();
     }
+}
+
+/// The same on another disk.
+pub(crate) async fn drive_on(fs: Arc<dyn Fs>, dir: &Path, script: &Script, every: Option<Duration>) -> End {
+    let (writer, thread) = start_writer(fs, dir);
+    let config = Arc::new(config(script, every));
+    open_streams(&writer, &config).await;
     let clock = Arc::new(TestClock("2026-11-23T07:00:00Z".parse().unwrap(), tokio::time::Instant::now()));
     let scheduler = Arc::new(Scheduler::new(Arc::clone(&clock) as Arc<dyn Clock>));
     let context = Context::new(clock);
@@ -359,8 +365,26 @@ async fn lines_that_no_commit_knows_are_not_doubled() {
     }
     write!(file, r#"{{"observed_at":"2026-11-23T07:00"#).unwrap();
     drop(file);
+    // Killed again before the driver's first commit: what was found then is still known.
+    for _ in 0..2 {
+        let (writer, thread) = start_writer(Arc::new(Disk), dir.path());
+        open_streams(&writer, &config(&Script::new([]), None)).await;
+        writer.flush().await.unwrap();
+        writer.stop();
+        thread.join().unwrap();
+    }
+    assert_eq!(saved(dir.path(), "uncounted/scripted")["records"], 2);
+    assert_eq!(saved(dir.path(), "source/scripted")["tally"]["records"], 2, "of before the kill");
     let again = Script::new([Step::Give(4), Step::End]);
     drive(dir.path(), &again, None).await;
     assert_eq!(*again.connects.lock().unwrap(), [2], "the cursor is that of the last commit");
     assert_eq!(numbers(dir.path()), [0, 1, 2, 3, 4, 5], "each once");
+    assert_eq!(saved(dir.path(), "source/scripted")["tally"]["records"], 6, "each is counted");
+    assert_eq!(saved(dir.path(), "uncounted/scripted"), Value::Null);
+}
+
+/// An entry of the commit log.
+fn saved(dir: &Path, key: &str) -> Value {
+    let committed = Committed::look(dir).unwrap();
+    committed.state().get(key).map_or(Value::Null, |value| serde_json::from_str(value.get()).unwrap())
 }

@@ -157,4 +157,5 @@ async fn killed_in_mid_run_it_loses_and_doubles_nothing() {
     let found = numbers(&tap);
     println!("{kills} kills, {} records", found.len());
     assert_eq!(found, (1..=found.len() as u64).collect::<Vec<_>>(), "each once, in order");
+    tap.assert_counted("s");
 }

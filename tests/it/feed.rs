@@ -233,6 +233,7 @@ async fn killed_at_random_moments_each_item_is_there_once() {
                 }
                 let (first, last) = (*items.first().unwrap(), *items.last().unwrap());
                 println!("{} items, {} records", items.len(), ids.len());
+                tap.assert_counted("news");
                 assert_eq!(items.len() as u64, last - first + 1, "none is missing: {items:?}");
                 assert!(items.len() > kills / 4, "the kills left time for only {} items", items.len());
             })

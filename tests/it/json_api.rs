@@ -257,6 +257,7 @@ async fn killed_at_random_moments_each_record_is_there_once() {
                     assert!(found.insert(id), "{record} is there twice");
                 }
                 println!("{way}: {} records", found.len());
+                tap.assert_counted("trades");
                 let last = *found.last().unwrap();
                 assert_eq!(found.len() as u64, last - FIRST_ID + 1, "{way}: none is missing");
                 assert!(found.len() > kills / 4, "the kills left time for only {} records", found.len());

@@ -69,6 +69,7 @@ fn check_whole(tap: &Tap, context: &str) {
     // A tick that a kill cut off is an error, and what was written of it was kept. Other errors have no records: nothing
     // goes wrong upstream, but a machine may be too busy for a page.
     for (source, rows) in [("index", 1), ("stocks", 30)] {
+        tap.assert_counted(source);
         let sums = tap.sums(source);
         let good = sums.get("ok").copied().unwrap_or(0);
         let is_cut = |entry: &serde_json::Value| {

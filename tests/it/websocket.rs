@@ -368,6 +368,7 @@ async fn killed_in_mid_stream_it_loses_and_doubles_nothing() {
     println!("{kills} kills, {} messages, {} connections", truth.len(), server.connections().len());
     assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
     assert_exactly(&of_jetstream(&tap), &truth);
+    tap.assert_counted("s");
 }
 
 /// Without a way to go on, nothing that was written is lost, and what is missing lies in a gap of the ledger.
@@ -529,13 +530,8 @@ async fn what_is_not_wanted_is_counted() {
     let tried = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(tried.contains("ignored  5 by `ignore`, 15 by `transform.filter`"), "{tried}");
     let mut process = tap.run();
-    let status = || {
-        let output = tap.command(&["status", "--json"]).output().unwrap();
-        let lines = String::from_utf8(output.stdout).unwrap();
-        serde_json::from_str::<Value>(lines.lines().last().unwrap()).unwrap()
-    };
     let expected = serde_json::json!({ "ignore": 5, "transform.filter": 15 });
-    wait_until("status has them", LONG, || status()["ignored"] == expected);
+    wait_until("status has them", LONG, || tap.status("s")["ignored"] == expected);
     let words = tap.command(&["status"]).output().unwrap().stdout;
     let words = String::from_utf8(words).unwrap();
     assert!(words.contains("ignored: 5 by `ignore`, 15 by `transform.filter`"), "{words}");

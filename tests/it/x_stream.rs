@@ -383,6 +383,7 @@ async fn killed_in_mid_stream_it_loses_and_doubles_nothing() {
     println!("{kills} kills, {count} posts, {} connections", x.connections().len());
     assert_exactly(&tap, &x);
     assert_eq!(ids(&tap), truth(&x), "in order");
+    tap.assert_counted("x");
     // What was last committed before a kill is a fifth of a second old, and more where the disk is busy.
     check_gaps(&tap, &x, TimeDelta::seconds(5), &stalls);
 }

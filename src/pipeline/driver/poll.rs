@@ -216,7 +216,7 @@ impl Driver {
 
     /// The scheduled times of the records that recovery kept, in order.
     fn kept_moments(&self) -> std::collections::BTreeSet<DateTime<Utc>> {
-        let ids = self.kept.iter().flat_map(|kept| &kept.ids);
+        let ids = self.kept.ids().iter();
         ids.filter_map(|id| self.normaliser.moment_of(id)).collect()
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::HitRate;
 use crate::item::Ignored;
+use crate::pipeline::commit::Uncounted;
 use crate::secrets;
 use crate::source::{Ailment, Budget, Outcome};
 
@@ -214,6 +215,13 @@ impl Tally {
         let spent = self.spent_at(now);
         spent.today += records;
         spent.this_month += records;
+    }
+
+    /// Counts what recovery kept.
+    pub(super) fn take_up(&mut self, uncounted: &Uncounted) {
+        let now = uncounted.last_at.or(self.record_at).unwrap_or_default();
+        self.count(uncounted.records, None, now);
+        self.rejects += uncounted.rejects;
     }
 
     fn spent_at(&mut self, now: DateTime<Utc>) -> &mut Spent {

@@ -37,6 +37,8 @@ pub struct Kept {
     pub source: String,
     /// The record's id.
     pub id: String,
+    /// When it was observed, as the line has it.
+    pub observed_at: String,
 }
 
 /// Something that the commit log says is there, and is not: the disk lied, or somebody changed the files.
@@ -296,7 +298,8 @@ enum Counts {
 /// Whose a line is, if it is a record of ours.
 fn identify(line: &[u8]) -> Option<Kept> {
     let line = Line::parse(line).ok()?;
-    Some(Kept { source: line.source.into_owned(), id: line.id.into_owned() })
+    let (source, id) = (line.source.into_owned(), line.id.into_owned());
+    Some(Kept { source, id, observed_at: line.observed_at.into_owned() })
 }
 
 /// Reads the bytes from `from` to `to` of a file line by line, up to the first that does not count.

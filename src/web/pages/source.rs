@@ -12,6 +12,7 @@ use data_encoding::BASE64;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
+use crate::pipeline::commit::REJECTED;
 use crate::pipeline::driver::CHANGED;
 use crate::record::Line as Record;
 use crate::report::lengths::many;
@@ -346,7 +347,7 @@ fn change(view: &View, name: &str) -> anyhow::Result<Option<Change>> {
 }
 
 fn rejects(view: &View, name: &str) -> anyhow::Result<Vec<Reject>> {
-    let lines = last_lines(&view.committed, &format!("_rejected/{name}"), REJECTS_MAX, BYTES_MAX, |_| true)?;
+    let lines = last_lines(&view.committed, &format!("{REJECTED}{name}"), REJECTS_MAX, BYTES_MAX, |_| true)?;
     let reject = |line: &String| {
         let line = Record::parse(line.as_bytes()).ok()?;
         let all = scalars(line.data);

@@ -185,6 +185,21 @@ impl Tap {
         files.iter().filter(|file| file.extension().is_some_and(|found| found == ending)).count()
     }
 
+    /// What `status --json` says of a source; nothing where it does not know it.
+    pub fn status(&self, source: &str) -> Value {
+        let lines = String::from_utf8(self.command(&["status", "--json"]).output().unwrap().stdout).unwrap();
+        let mut lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.find(|line| line["source"] == source).unwrap_or_default()
+    }
+
+    /// That what is counted of a source is what stands in its streams, whatever was killed.
+    pub fn assert_counted(&self, source: &str) {
+        let status = self.status(source);
+        for (counted, stream) in [("records", source), ("rejects", &format!("_rejected/{source}"))] {
+            assert_eq!(status[counted], self.count(stream), "{counted} of {stream}: {status}");
+        }
+    }
+
     /// The entries of the ledger about a source.
     pub fn ledger(&self, source: &str) -> Vec<Value> {
         self.records("_ledger").into_iter().filter(|entry| entry["source"] == source).collect()
