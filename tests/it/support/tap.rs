@@ -301,6 +301,22 @@ impl Drop for Process {
     }
 }
 
+/// A test that fails takes its folder with it: what was said last is what its reader needs.
+impl Drop for Tap {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let ledger = self.read_segments("_ledger").unwrap_or_default().into_values().collect::<String>();
+        for (what, text) in [("log", self.log()), ("ledger", ledger)] {
+            let lines: Vec<&str> = text.lines().collect();
+            for line in &lines[lines.len().saturating_sub(12)..] {
+                eprintln!("{what}: {}", line.chars().take(600).collect::<String>());
+            }
+        }
+    }
+}
+
 /// Waits until something is so; never less long than [`PATIENCE`], whatever a test asks for.
 pub fn wait_until(what: &str, at_most: Duration, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
