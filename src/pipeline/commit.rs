@@ -201,7 +201,9 @@ impl Commits {
             let key = uncounted_key(source);
             let before: Uncounted = self.get(&key).unwrap_or_default();
             let mut uncounted = before.clone();
-            lines.iter().for_each(|kept| uncounted.add(stream, kept));
+            for kept in lines {
+                uncounted.add(stream, kept);
+            }
             if uncounted != before {
                 self.state.insert(key, Some(raw(&uncounted)));
             }
