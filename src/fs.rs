@@ -7,7 +7,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -51,6 +51,10 @@ pub trait Fs: Send + Sync {
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// Points the symbolic link `link` at `target`, in one step. Something else of that name is refused.
     fn link(&self, target: &Path, link: &Path) -> io::Result<()>;
+    /// What a symbolic link points at; `None` where there is something else or nothing.
+    fn link_target(&self, _link: &Path) -> Option<PathBuf> {
+        None
+    }
     /// The bytes that may still be written to the file system of `dir`.
     fn free(&self, dir: &Path) -> io::Result<u64>;
 
@@ -176,6 +180,10 @@ impl Fs for Disk {
         self.remove(Path::new(&aside))?;
         std::os::unix::fs::symlink(target, &aside)?;
         fs::rename(&aside, link)
+    }
+
+    fn link_target(&self, link: &Path) -> Option<PathBuf> {
+        fs::read_link(link).ok()
     }
 
     fn free(&self, dir: &Path) -> io::Result<u64> {

@@ -1,14 +1,12 @@
 //! `tapline check`: every YAML file, every error at once.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::Global;
 use crate::config::{self, Diagnostic, SourceConfig};
-use crate::pipeline::driver::Streams;
-use crate::pipeline::service::link_of;
+use crate::pipeline::taken::Taken;
 use crate::source::PageTest;
 
 use super::sources;
@@ -139,34 +137,9 @@ fn pages_gone(config: &SourceConfig) -> Vec<Diagnostic> {
     gone.map(diagnostic).collect()
 }
 
-/// What no file alone shows: two sources of one name, or one link for two streams.
+/// What no file alone shows: two sources of one name, or one name for two things.
 fn conflicts(sources: &[SourceConfig]) -> Vec<Diagnostic> {
-    let mut names: BTreeMap<&str, &SourceConfig> = BTreeMap::new();
-    let mut links: BTreeMap<String, &SourceConfig> = BTreeMap::new();
-    let mut wrong = Vec::new();
-    for config in sources {
-        let first = *names.entry(&config.name).or_insert(config);
-        if !std::ptr::eq(first, config) {
-            let message = format!("a source of this name is already in {}; rename one of them", first.path.display());
-            wrong.push(Diagnostic::of_file(&config.path, message));
-            continue;
-        }
-        let link = link_of(config);
-        let first = *links.entry(link.clone()).or_insert(config);
-        let (one, other) = (Streams::of(first).records, Streams::of(config).records);
-        if one != other {
-            let message = format!(
-                "`output.link` {link} already points at the stream {one} of {}; give one of them another",
-                first.path.display()
-            );
-            wrong.push(Diagnostic::of_file(&config.path, message));
-        } else if first.output.format != config.output.format {
-            let message = format!(
-                "the stream {one} is rendered otherwise by {}; sources of one stream share one `output.format`",
-                first.path.display()
-            );
-            wrong.push(Diagnostic::of_file(&config.path, message));
-        }
-    }
-    wrong
+    let mut taken = Taken::default();
+    let wrong = sources.iter().filter_map(|config| Some((config, taken.take(config).err()?)));
+    wrong.map(|(config, message)| Diagnostic::of_file(&config.path, message)).collect()
 }

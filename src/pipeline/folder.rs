@@ -1,7 +1,8 @@
 //! The folder of sources, looked at again and again.
 //!
 //! It is polled, because file events do not cross every container's bind mount. A look costs one `stat` per file; only
-//! what has changed is read. A file that is broken leaves its last good version in force, and is said once per change.
+//! what has changed is read. A file that is broken leaves its last good version in force, and is said once per change. One that
+//! wants a name which another source has is broken, too, until that is free.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::SourceConfig;
+
+use super::taken::Taken;
 
 /// Reads one source file, or says everything that is wrong with it, one line each.
 pub type Load = Box<dyn Fn(&Path) -> Result<SourceConfig, Vec<String>> + Send>;
@@ -25,6 +28,8 @@ struct Stamp {
 struct Seen {
     stamp: Stamp,
     found: Found,
+    /// What it says, where that is right in itself and wants a name that another has.
+    waits: Option<Arc<SourceConfig>>,
 }
 
 /// What a file of the folder holds.
@@ -93,46 +98,74 @@ impl Folder {
         let is_first = !std::mem::replace(&mut self.is_known, true);
         let was_unreadable = self.unreadable.take().is_some();
         let mut changed = is_first || was_unreadable || self.seen.len() != before;
+        let mut fresh = Vec::new();
         for (path, stamp) in stamps {
             if self.seen.get(&path).is_some_and(|seen| seen.stamp == stamp) {
                 continue;
             }
             changed = true;
             let last_good = self.seen.remove(&path).and_then(|seen| seen.found.config().cloned());
-            let found = match (self.load)(&path) {
-                Ok(config) => Found::Good(Arc::new(config)),
+            let (why, waits) = match (self.load)(&path) {
+                Ok(config) => (String::new(), Some(Arc::new(config))),
                 Err(said) => {
                     let why = said.first().cloned().unwrap_or_else(|| "it cannot be read".to_owned());
                     wrong.extend(said);
-                    Found::Broken { why, last_good }
+                    (why, None)
                 }
             };
-            self.seen.insert(path, Seen { stamp, found });
+            fresh.push(path.clone());
+            self.seen.insert(path, Seen { stamp, found: Found::Broken { why, last_good }, waits });
         }
-        changed.then(|| Look { wanted: self.wanted(&mut wrong), wrong })
+        if changed {
+            self.settle(&fresh, &mut wrong);
+        }
+        changed.then(|| Look { wanted: self.wanted(), wrong })
     }
 
-    /// Every file as it was last seen, by the name of its source.
-    pub fn files(&self) -> Files {
-        let named =
-            |(path, seen): (&PathBuf, &Seen)| Some((path.file_stem()?.to_str()?.to_owned(), seen.found.clone()));
-        Arc::new(self.seen.iter().filter_map(named).collect())
-    }
-
-    /// The good versions, one for each name.
-    fn wanted(&self, wrong: &mut Vec<String>) -> Vec<Arc<SourceConfig>> {
-        let mut by_name: BTreeMap<&str, &Arc<SourceConfig>> = BTreeMap::new();
-        for config in self.seen.values().filter_map(|seen| seen.found.config()).filter(|config| config.enabled) {
-            let first = *by_name.entry(&config.name).or_insert(config);
-            if !Arc::ptr_eq(first, config) {
-                wrong.push(format!(
-                    "{}: a source of this name is already in {}; rename one of them",
-                    config.path.display(),
-                    first.path.display()
-                ));
+    /// Puts in force what has changed, where its names are free: those of the sources that have not changed are taken.
+    fn settle(&mut self, fresh: &[PathBuf], wrong: &mut Vec<String>) {
+        let mut taken = Taken::default();
+        for config in self.seen.values().filter(|seen| seen.waits.is_none()).filter_map(|seen| seen.found.config()) {
+            if config.enabled {
+                // They ran beside each other before.
+                taken.take(config).ok();
             }
         }
-        by_name.into_values().cloned().collect()
+        for (path, seen) in self.seen.iter_mut() {
+            let Some(config) = seen.waits.take() else { continue };
+            let result = if config.enabled { taken.take(&config) } else { Ok(()) };
+            let (Err(problem), Found::Broken { why, last_good }) = (result, &mut seen.found) else {
+                seen.found = Found::Good(config);
+                continue;
+            };
+            let said = format!("{}: {problem}", path.display());
+            if *why != said || fresh.contains(path) {
+                wrong.push(said.clone());
+            }
+            *why = said;
+            // Its last version has names, too, which may be taken by now.
+            last_good.take_if(|config| config.enabled && taken.take(config).is_err());
+            seen.waits = Some(config);
+        }
+    }
+
+    /// Every file as it was last seen, by the name of its source; of several with one name the one that runs.
+    pub fn files(&self) -> Files {
+        let mut files = BTreeMap::new();
+        for (path, seen) in &self.seen {
+            let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
+            let is_better = files.get(name).is_none_or(|known: &Found| known.config().is_none());
+            if is_better {
+                files.insert(name.to_owned(), seen.found.clone());
+            }
+        }
+        Arc::new(files)
+    }
+
+    /// The versions that are in force.
+    fn wanted(&self) -> Vec<Arc<SourceConfig>> {
+        let all = self.seen.values().filter_map(|seen| seen.found.config());
+        all.filter(|config| config.enabled).cloned().collect()
     }
 
     fn say_unreadable(&mut self, error: &io::Error) -> Option<Look> {
@@ -142,8 +175,7 @@ impl Folder {
             return None;
         }
         self.unreadable = Some(why.clone());
-        let mut wrong = vec![why];
-        Some(Look { wanted: self.wanted(&mut wrong), wrong })
+        Some(Look { wanted: self.wanted(), wrong: vec![why] })
     }
 
     fn stamps(&self) -> io::Result<BTreeMap<PathBuf, Stamp>> {

@@ -20,6 +20,7 @@ pub mod pulse;
 pub mod schedule;
 pub mod service;
 pub mod state;
+pub mod taken;
 pub mod telling;
 pub mod upkeep;
 pub mod writer;

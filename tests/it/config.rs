@@ -296,10 +296,16 @@ fn what_no_file_alone_shows() {
     folder.write("sources/a.yml", source);
     folder.write("sources/b.yaml", format!("{source}output: {{ link: a.out }}\n"));
     folder.write("sources/c.yaml", format!("{source}output: {{ stream: a, format: \"{{price}}\" }}\n"));
+    folder.write("sources/d.yaml", format!("{source}output: {{ link: a }}\n"));
+    folder.write("sources/e.yaml", format!("{source}output: {{ stream: a.out, link: e.out }}\n"));
+    folder.write("sources/f.yaml", format!("{source}output: {{ link: f }}\n"));
     assert_snapshot!(folder.check(), @r#"
 sources/a.yml: a source of this name is already in sources/a.yaml; rename one of them
 sources/b.yaml: `output.link` a.out already points at the stream a of sources/a.yaml; give one of them another
 sources/c.yaml: the stream a is rendered otherwise by sources/a.yaml; sources of one stream share one `output.format`
+sources/d.yaml: the link a would stand where the stream a of sources/a.yaml has its folder; give one of them another name, by `output.link` or `output.stream`
+sources/e.yaml: the stream a.out would have its folder where the link a.out of sources/a.yaml stands; give one of them another name, by `output.link` or `output.stream`
+sources/f.yaml: `output.link` f is the name of the stream's folder; give the link another
 "#);
     let json = String::from_utf8(folder.tapline(&["check", "--json"]).stdout).unwrap();
     let first: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();

@@ -263,6 +263,46 @@ async fn a_text_rendering_follows_the_lines() {
     assert!(rendered.ends_with(&linked) && !linked.is_empty());
 }
 
+/// Of two that want one name the one that runs goes on; the other is said, and runs once the name is free.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_taken_is_waited_for() {
+    let exchange = exchange().await;
+    let tap = Tap::new();
+    tap.source("one", &index(&exchange, ""));
+    tap.source("edited", &index(&exchange, ""));
+    let mut process = tap.start();
+    tap.wait_for_lines("one", 3);
+    tap.wait_for_lines("edited", 3);
+    // Earlier in the folder, and later. What a folder and a link would have in common is a name on the disk.
+    tap.source("a", &index(&exchange, "output: { link: one }\n"));
+    tap.source("z", &index(&exchange, "output: { stream: one.out, link: z }\n"));
+    tap.source("edited", &index(&exchange, "output: { link: one }\n"));
+    wait_until("it is said", PATIENCE, || {
+        let log = tap.log();
+        log.contains("a.yaml: the link one would stand where the stream one of")
+            && log.contains("z.yaml: the stream one.out would have its folder where the link one.out of")
+            && log.contains("edited.yaml: the link one would stand where the stream one of")
+    });
+    for stream in ["one", "edited"] {
+        tap.wait_for_lines(stream, tap.count(stream) + 5);
+    }
+    let place = tap.data().join("one.out");
+    assert!(tap.count("a") == 0 && place.is_file());
+    // What it was called by stays on the disk: its link makes way, its folder does not.
+    tap.remove("one");
+    tap.wait_for_lines("a", 3);
+    wait_until("the link makes way", PATIENCE, || place.is_dir());
+    tap.wait_for_lines("one.out", 3);
+    assert!(tap.data().join("one").is_dir(), "{}", tap.log());
+    assert_eq!(tap.log().matches("a.yaml: the link one would stand").count(), 1, "{}", tap.log());
+    // Of two that waited for it the first has it, and the other goes on as it was.
+    wait_until("the other is told", PATIENCE, || {
+        tap.log().contains("edited.yaml: `output.link` one already points at")
+    });
+    tap.wait_for_lines("edited", tap.count("edited") + 5);
+    assert_eq!(process.terminate().0, Some(0), "{}", tap.log());
+}
+
 /// The text renderings of the stream `one`, in order.
 fn texts(tap: &Tap) -> Vec<String> {
     let mut files = tap.files("one").unwrap();

@@ -65,9 +65,23 @@ impl Segments {
     /// # Errors
     /// When its files cannot be read or cut.
     pub fn add(&mut self, spec: Spec, known: Known) -> io::Result<Recovered> {
+        self.make_way(&spec.name)?;
         let recovered = recover::recover(&*self.fs, &self.root, &spec.name, known)?;
         self.streams.insert(Arc::clone(&spec.name), Stream::new(&self.root, spec, recovered.saved, self.sync));
         Ok(recovered)
+    }
+
+    /// A link of a stream that had it once may stand where a stream's folder goes now. One that leads to a folder is somebody's
+    /// who keeps it elsewhere.
+    fn make_way(&self, stream: &str) -> io::Result<()> {
+        let place = self.root.join(stream);
+        let Some(target) = self.fs.link_target(&place) else { return Ok(()) };
+        let day = target.parent().and_then(Path::file_name).and_then(std::ffi::OsStr::to_str);
+        if target.is_relative() && day.is_some_and(|day| name::parse_day(day).is_some()) {
+            tracing::info!(link = %place.display(), target = %target.display(), "a link of before makes way for a stream");
+            self.fs.remove(&place)?;
+        }
+        Ok(())
     }
 
     /// Whether the stream has been added.
@@ -192,6 +206,10 @@ impl Segments {
         else {
             return;
         };
+        if self.has(link) {
+            tracing::warn!(link = %link, stream = %name, "the link to tail would stand where a stream has its folder; give it another name by `output.link`");
+            return;
+        }
         let active = Name { number: saved.segment, day: saved.day, form: Form::Plain };
         let target = name::path(Path::new(""), name, active);
         if let Err(error) = self.fs.link(&target, &self.root.join(link)) {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::server::Server;
+use super::tap::{PATIENCE, wait_until};
 
 /// The newest that Debian has installed.
 fn programs() -> PathBuf {
@@ -53,7 +54,16 @@ pub fn start() -> Server {
 pub fn ask(server: &Server, query: &str) -> String {
     let mut psql = Command::new("psql");
     psql.args(["-h", "127.0.0.1", "-p", &server.port().to_string(), "-U", "tapline", "-d", "postgres", "-AtXq", "-c"]);
-    let output = psql.arg(query).output().unwrap();
+    psql.arg(query);
+    let mut output = psql.output().unwrap();
+    // Its port is open before it answers, and after a crash it may take long.
+    wait_until("the server answers", PATIENCE, || {
+        let is_starting = String::from_utf8_lossy(&output.stderr).contains("the database system is starting up");
+        if is_starting {
+            output = psql.output().unwrap();
+        }
+        !is_starting
+    });
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
