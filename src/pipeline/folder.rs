@@ -131,7 +131,7 @@ impl Folder {
                 taken.take(config).ok();
             }
         }
-        for (path, seen) in self.seen.iter_mut() {
+        for (path, seen) in &mut self.seen {
             let Some(config) = seen.waits.take() else { continue };
             let result = if config.enabled { taken.take(&config) } else { Ok(()) };
             let (Err(problem), Found::Broken { why, last_good }) = (result, &mut seen.found) else {
