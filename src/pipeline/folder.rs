@@ -131,7 +131,9 @@ impl Folder {
                 taken.take(config).ok();
             }
         }
-        for (path, seen) in &mut self.seen {
+        // Those that run come before those that want to: nobody new takes the names of a last good version.
+        let (run, new): (Vec<_>, Vec<_>) = self.seen.iter_mut().partition(|(_, seen)| seen.found.config().is_some());
+        for (path, seen) in run.into_iter().chain(new) {
             let Some(config) = seen.waits.take() else { continue };
             let result = if config.enabled { taken.take(&config) } else { Ok(()) };
             let (Err(problem), Found::Broken { why, last_good }) = (result, &mut seen.found) else {
